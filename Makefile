@@ -1,0 +1,36 @@
+# The two commands that matter: `make demo` runs the main job, `make test` passes the tests.
+# Both set themselves up first; what is already there is left alone.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A pip index or folder that carries torch's CPU build (0.2 GB in place of 4.5 GB), when you have one:
+#   make setup TRIMTAB_TORCH_INDEX=<index URL>   or   TRIMTAB_TORCH_WHEELS=<folder>
+TRIMTAB_TORCH_INDEX ?=
+TRIMTAB_TORCH_WHEELS ?=
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup servers demo test test-slow lint format clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
+
+setup: $(STAMP) ## virtual environment and pinned dependencies (instant when there)
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Trimtab needs Python 3.11: '$(PYTHON)' was not found. Name yours: make setup PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(f"Trimtab needs Python 3.11, {sys.executable} is {v.major}.{v.minor}: make setup PYTHON=/path/to/python3.11") if v[:2] != (3, 11) else None'
+	@echo "== setup: virtual environment in $(VENV), about 240 packages (3-5 minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if [ -n "$(TRIMTAB_TORCH_INDEX)$(TRIMTAB_TORCH_WHEELS)" ]; then echo "== setup: torch's CPU build"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0+cpu" \
+	    $(if $(TRIMTAB_TORCH_INDEX),--extra-index-url "$(TRIMTAB_TORCH_INDEX)") $(if $(TRIMTAB_TORCH_WHEELS),--find-links "$(TRIMTAB_TORCH_WHEELS)"); fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r <($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")')
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[all]'
+	@$(BIN)/python -m compileall -q -j 2 components pipelines serving monitoring
+	@touch $(STAMP)
+	@echo "== setup: done, try $(BIN)/trimtab --help"

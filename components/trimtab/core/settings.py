@@ -1,0 +1,125 @@
+"""The only reader of environment variables: `TRIMTAB_*`.
+
+Everything else takes a `Settings` or the value it needs. S3's own variables (`AWS_ACCESS_KEY_ID`,
+`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_CA_BUNDLE`) are read here too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trimtab.core.errors import ProjectError
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """How to reach S3; secrets are kept out of `repr`."""
+
+    endpoint: str = ""
+    region: str = "us-east-1"
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    ca_bundle: str = ""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment says, read once by `load`.
+
+    Attributes:
+        store: URL of the store, `file:///…` or `s3://bucket/prefix`; by default a folder `.trimtab/store`.
+        signing_key: private Ed25519 key file (PEM, mode 0600) that publish signs with.
+        trusted_keys: folder of public keys (PEM) that a server accepts.
+        tokens: file of hashed tokens that a server accepts.
+        token_file: one's own bearer token, mode 0600.
+        server_url: base URL of the model server.
+        hook_url: base URL of the retrain hook.
+        spool: folder in which a server keeps what the store does not have yet.
+        stage_image: image of the stages, by digest.
+        log_level: name of a logging level.
+        home: the user's configuration folder, where keys and tokens are made on first use.
+        run_key, run_attempt: the run a stage belongs to, set by the local launcher.
+        run_id: the backend's own id of the run (a cluster gives it by the downward API).
+        s3: S3's own settings.
+    """
+
+    store: str
+    signing_key: Path
+    trusted_keys: Path
+    tokens: Path
+    token_file: Path
+    server_url: str
+    hook_url: str
+    spool: Path
+    stage_image: str
+    log_level: str
+    home: Path
+    run_key: str
+    run_attempt: int
+    run_id: str
+    s3: S3Settings
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings.
+
+    Args:
+        environ: the environment; by default the process's.
+
+    Raises:
+        ProjectError: a variable holds something that it cannot mean.
+
+    >>> load({"HOME": "/home/ann"}).server_url
+    'http://127.0.0.1:8080'
+    """
+    env = os.environ if environ is None else environ
+
+    def get(name: str, default: str = "") -> str:
+        return env.get(f"TRIMTAB_{name}") or default
+
+    base = env.get("XDG_CONFIG_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".config")
+    home = Path(get("HOME", str(Path(base) / "trimtab")))
+    attempt = get("RUN_ATTEMPT", "0")
+    if not attempt.isdigit():
+        raise ProjectError(
+            "TRIMTAB_RUN_ATTEMPT is not a number",
+            object="TRIMTAB_RUN_ATTEMPT",
+            expected="0, 1, …",
+            got=attempt,
+        )
+    level = get("LOG_LEVEL", "INFO").upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ProjectError(
+            "TRIMTAB_LOG_LEVEL names no level",
+            object="TRIMTAB_LOG_LEVEL",
+            expected="DEBUG, INFO, WARNING or ERROR",
+            got=level,
+        )
+    return Settings(
+        store=get("STORE", (Path.cwd() / ".trimtab" / "store").as_uri()),
+        signing_key=Path(get("SIGNING_KEY", str(home / "signing.pem"))),
+        trusted_keys=Path(get("TRUSTED_KEYS", str(home / "trusted"))),
+        tokens=Path(get("TOKENS", str(home / "tokens.json"))),
+        token_file=Path(get("TOKEN_FILE", str(home / "token"))),
+        server_url=get("SERVER_URL", "http://127.0.0.1:8080"),
+        hook_url=get("HOOK_URL", "http://127.0.0.1:8090"),
+        spool=Path(get("SPOOL", str(home / "spool"))),
+        stage_image=get("STAGE_IMAGE"),
+        log_level=level,
+        home=home,
+        run_key=get("RUN_KEY"),
+        run_attempt=int(attempt),
+        run_id=get("RUN_ID"),
+        s3=S3Settings(
+            endpoint=env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or "",
+            region=env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1",
+            access_key=env.get("AWS_ACCESS_KEY_ID", ""),
+            secret_key=env.get("AWS_SECRET_ACCESS_KEY", ""),
+            session_token=env.get("AWS_SESSION_TOKEN", ""),
+            ca_bundle=env.get("AWS_CA_BUNDLE", ""),
+        ),
+    )
