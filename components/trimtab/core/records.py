@@ -50,13 +50,9 @@ def parse_time(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except (TypeError, ValueError):
-        raise RecordError(
-            "not a time", object=repr(text), expected="RFC 3339, e.g. 2026-11-21T14:05:00Z"
-        ) from None
+        raise RecordError("not a time", object=repr(text), expected="RFC 3339, e.g. 2026-11-21T14:05:00Z") from None
     if moment.tzinfo is None:
-        raise RecordError(
-            "a time without offset", object=repr(text), expected="RFC 3339, e.g. 2026-11-21T14:05:00Z"
-        )
+        raise RecordError("a time without offset", object=repr(text), expected="RFC 3339, e.g. 2026-11-21T14:05:00Z")
     return moment.astimezone(UTC)
 
 
@@ -72,9 +68,7 @@ def canonical(value: Any) -> bytes:
     >>> canonical({"b": 1, "a": "ä"}).decode()
     '{"a":"ä","b":1}'
     """
-    return json.dumps(
-        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    ).encode()
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 def encode(noun: str, fields: Mapping[str, Any], writer: str | None = None) -> bytes:
@@ -108,9 +102,7 @@ def decode(body: bytes, noun: str, key: str = "") -> dict[str, Any]:
     schema = record.get("schema") if isinstance(record, dict) else None
     parts = str(schema).split("/")
     if len(parts) != 3 or parts[0] != "trimtab" or parts[1] != noun or not parts[2].isdigit():
-        raise RecordError(
-            "not the record that was looked for", object=key, expected=f"trimtab/{noun}", got=str(schema)
-        )
+        raise RecordError("not the record that was looked for", object=key, expected=f"trimtab/{noun}", got=str(schema))
     known = VERSIONS.get(noun, 1)
     if int(parts[2]) > known:
         raise RecordError(
@@ -124,9 +116,7 @@ def decode(body: bytes, noun: str, key: str = "") -> dict[str, Any]:
     return record
 
 
-def create_record(
-    store: Store, key: str, noun: str, fields: Mapping[str, Any], writer: str | None = None
-) -> bool:
+def create_record(store: Store, key: str, noun: str, fields: Mapping[str, Any], writer: str | None = None) -> bool:
     """Write a record if its key is free; False where somebody else has it."""
     return store.create(key, encode(noun, fields, writer))
 
