@@ -34,3 +34,29 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m compileall -q -j 2 components pipelines serving monitoring
 	@touch $(STAMP)
 	@echo "== setup: done, try $(BIN)/trimtab --help"
+
+servers: $(STAMP) ## the real servers that tests use, into .servers/ (instant when there)
+	@$(BIN)/python tests/servers/install.py
+
+demo: setup ## the main job: the whole loop on this machine (DEMO_ARGS="--shuffle --seed 1 --out facts.json")
+	@$(BIN)/trimtab demo $(DEMO_ARGS)
+
+test: setup servers ## all tests but the long ones, under 10 minutes
+	@$(BIN)/python -m pytest -q -m "not campaign and not images and not cluster" $(PYTEST_ARGS)
+
+test-slow: setup servers ## the long campaigns, images and cluster tests
+	@$(BIN)/python -m pytest -q -m "campaign or images or cluster" --timeout=1800 $(PYTEST_ARGS)
+
+lint: setup ## ruff, mypy --strict, pyright, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+
+format: setup ## ruff's formatter and safe fixes
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+clean: ## remove what setup and servers made (the store in .trimtab stays)
+	rm -rf $(VENV) .servers .mypy_cache .ruff_cache .pytest_cache

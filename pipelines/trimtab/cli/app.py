@@ -1,0 +1,105 @@
+"""`trimtab`: the commands put together, and errors turned into a sentence and an exit code.
+
+Exit codes: 0 done · 1 failed · 2 the user's mistake, or refused · 3 cancelled · 4 timed out · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab.core.errors import TrimtabError
+
+# Panel of the help page → its commands, in the order that a user meets them. A command `x` is the function `x`
+# of the module `trimtab.cli.x`; those modules import nothing heavy.
+PANELS: dict[str, tuple[str, ...]] = {
+    "Start": ("demo", "init", "check"),
+    "Train": ("run", "compile", "runs"),
+    "Serve and watch": ("serve", "watch", "hook", "label"),
+    "See": ("status", "history"),
+    "Steer": ("rollback", "promote", "pause", "resume", "approve"),
+}
+
+app = typer.Typer(
+    name="trimtab",
+    help="Trains a model, serves it, notices when the world drifts away from it, and brings it back.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"trimtab {version('trimtab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+for _panel, _names in PANELS.items():
+    for _name in _names:
+        _module = importlib.import_module(f"trimtab.cli.{_name}")
+        app.command(name=_name, rich_help_panel=_panel, no_args_is_help=False)(getattr(_module, _name))
+
+
+def _say(error: TrimtabError) -> None:
+    """The error on stderr: as a sentence, or as JSON where the caller asked for JSON."""
+    if "--json" in sys.argv:
+        sys.stderr.write(json.dumps({"error": error.facts()}, ensure_ascii=False) + "\n")
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, soft_wrap=True).print(Text.assemble(("Error: ", "bold red"), error.sentence()))
+
+
+def _unexpected(error: Exception) -> None:
+    """A fault of ours: one sentence, and the traceback in a file that can be sent along."""
+    handle, name = tempfile.mkstemp(prefix="trimtab-", suffix=".log")
+    with os.fdopen(handle, "w") as file:
+        traceback.print_exception(error, file=file)
+    sys.stderr.write(
+        f"Error: Trimtab met a fault of its own ({type(error).__name__}: {error}). "
+        f"The details are in {Path(name)}; please report them.\n"
+    )
+
+
+def main() -> None:
+    """Run the command line; never shows a traceback."""
+    try:
+        app()
+    except TrimtabError as error:
+        _say(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`trimtab history | head`): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last resort, so that no user meets a traceback
+        _unexpected(error)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The main job: the whole loop on one machine, on real images, with real processes."""

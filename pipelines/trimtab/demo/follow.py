@@ -1,0 +1,145 @@
+"""What the demo reads from the store while it replays: verdicts, alarms, campaigns, versions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trimtab.core import ledger
+from trimtab.core.records import parse_time, read_record
+from trimtab.core.store import Store
+from trimtab.monitoring import campaign, windows
+
+POLL_SECONDS = 0.05
+# A verdict comes within a second or two; past this the replay goes on and the window says so.
+VERDICT_SECONDS = 45.0
+# An answer to an alarm takes well under a minute; past this something is wrong and the replay goes on.
+CAMPAIGN_SECONDS = 240.0
+# Phases in which a retraining is under way that will end by itself, with no further data.
+HOLDING = frozenset({"training", "judging", "releasing"})
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One alarm that the watch posted, with the hook's answer."""
+
+    version: str
+    window: int
+    at: float
+    campaign: int | None
+    reason: str
+
+
+class Follower:
+    """Reads one model's state.
+
+    Args:
+        store: the demo's store.
+        model: the model's name.
+        window_rows: rows of a window of the watch.
+        ready: whether the server answers with a version now.
+        check: raises when one of the processes has died.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        model: str,
+        window_rows: int,
+        ready: Callable[[str], bool],
+        check: Callable[[], None],
+    ) -> None:
+        self.store = store
+        self.model = model
+        self.window_rows = window_rows
+        self.ready = ready
+        self.check = check
+
+    def state(self) -> ledger.State:
+        """The versions as the ledger has them now."""
+        return ledger.state(self.store, self.model)
+
+    def wait_for_verdict(self, answered: Mapping[str, int]) -> windows.Verdict | None:
+        """Wait until every whole window of the champion has a verdict that counts all its labels.
+
+        Args:
+            answered: rows answered so far by version, all of them labelled.
+
+        Returns:
+            The champion's newest verdict; None where it has no whole window yet or none came in time.
+        """
+        end = time.monotonic() + VERDICT_SECONDS
+        while True:
+            champion = self.state().champion
+            if champion is None:
+                return None
+            whole = answered.get(champion, 0) // self.window_rows
+            verdicts = windows.verdicts(self.store, self.model, champion)
+            done = sum(1 for v in verdicts if v.labelled >= v.rows)
+            if done >= whole or time.monotonic() > end:
+                return verdicts[-1] if verdicts else None
+            self.check()
+            time.sleep(POLL_SECONDS)
+
+    def wait_for_alarm(self, verdict: windows.Verdict) -> Alarm | None:
+        """The hook's answer to a `drift` verdict, once the watch has posted it; None where it does not come."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            found = [a for a in self.alarms(verdict.version) if a.window == verdict.window]
+            if found:
+                return found[-1]
+            self.check()
+            time.sleep(POLL_SECONDS)
+        return None
+
+    def alarms(self, version: str) -> list[Alarm]:
+        """All alarms about a version, oldest first."""
+        found = []
+        for key in self.store.list(f"windows/{self.model}/{version}/"):
+            folder, name = key.rsplit("/", 1)
+            if name.startswith("alarm-"):
+                record = read_record(self.store, key, "alarm")
+                found.append(
+                    Alarm(
+                        version,
+                        int(folder.rsplit("/", 1)[1]),
+                        parse_time(record["written_at"]).timestamp(),
+                        record.get("campaign"),
+                        record.get("reason") or "",
+                    )
+                )
+        return sorted(found, key=lambda a: a.at)
+
+    def campaign(self) -> campaign.CampaignState | None:
+        """The newest campaign; None before the first."""
+        return campaign.state(self.store, self.model)
+
+    def hold_for_campaign(self, number: int, tick: Callable[[], None]) -> None:
+        """Wait until a campaign's first new version answers as canary, or the campaign closes without one.
+
+        Args:
+            number: the campaign that the alarm opened.
+            tick: called now and then, to redraw.
+        """
+        served = self.state()
+        end = time.monotonic() + CAMPAIGN_SECONDS
+        while time.monotonic() < end:
+            self.check()
+            tick()
+            now = self.campaign()
+            if now is None or now.n != number or now.closed or now.phase not in HOLDING:
+                return
+            state = self.state()
+            new = state.canary or (state.champion if state.champion != served.champion else None)
+            if new is not None and self.ready(new):
+                return
+            time.sleep(2 * POLL_SECONDS)
+
+    def events(self) -> list[dict[str, Any]]:
+        """The ledger as plain rows: event, version, time."""
+        return [
+            {"event": e.event, "version": e.version, "at": e.at, "why": e.why}
+            for e in ledger.read(self.store, self.model)
+        ]

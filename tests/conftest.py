@@ -1,0 +1,42 @@
+"""What every test shares: no thread races for two cores, no settings of the user's, a store in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from trimtab.core.store import Store
+
+# Before any library reads them: more threads than cores make small fits 20 times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No TRIMTAB_* variable of the user's reaches a test, and no test reaches the user's keys."""
+    for name in [n for n in os.environ if n.startswith("TRIMTAB_") and n != "TRIMTAB_TEST_S3"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path_factory.mktemp("home")))
+    yield
+
+
+@pytest.fixture
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty folder store."""
+    from trimtab.core.store import open_store
+
+    return open_store((tmp_path / "store").as_uri())
