@@ -1,0 +1,1 @@
+"""The training pipeline: its graph, its compiler, its local runner and launcher."""
