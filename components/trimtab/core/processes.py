@@ -77,7 +77,9 @@ def running(name: str) -> bool:
     False
     """
     match = _LOCAL_ID.fullmatch(name)
-    return bool(match) and match[1] == boot_id() and start_time(int(match[2])) == int(match[3])
+    if match is None or match[1] != boot_id():
+        return False
+    return start_time(int(match[2])) == int(match[3])
 
 
 def end_with(name: str, every: float = 0.5) -> None:

@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.core import processes
-from trimtab.core.errors import DuplicateRun, NotFound, RecordError, RunError
+from trimtab.core.errors import DuplicateRun, NotFound, RecordError
 from trimtab.core.records import canonical, create_record, read_record
-from trimtab.core.stage_records import StageRecord, errors, stage_record, stage_results
+from trimtab.core.stage_records import StageRecord, by_id, errors, mark_cached, stage_record, stage_results
 from trimtab.core.store.keys import number
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ __all__ = [
     "errors",
     "finish",
     "list_runs",
+    "mark_cached",
     "newest",
     "open_run",
     "read_request",
@@ -229,21 +230,6 @@ def claim(store: Store, key: str, run_id: str, has_ended: Callable[[Attempt], bo
             break
     create_record(store, f"runs/by-id/{run_id}.json", "run-id", {"key": key, "attempt": n})
     return n
-
-
-def by_id(store: Store, run_id: str) -> tuple[str, int]:
-    """Run key and attempt of a backend's run.
-
-    Raises:
-        RunError: that run has claimed nothing.
-    """
-    try:
-        record = read_record(store, f"runs/by-id/{run_id}.json", "run-id")
-    except NotFound:
-        raise RunError(
-            "this run has not claimed a run key", object=run_id, hint="its first task, define, does; look at its log"
-        ) from None
-    return str(record["key"]), int(record["attempt"])
 
 
 def finish(store: Store, key: str, figures: Mapping[str, Any]) -> None:

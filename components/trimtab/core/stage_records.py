@@ -131,13 +131,30 @@ def errors(store: Store, key: str) -> list[dict[str, Any]]:
     return found
 
 
+def by_id(store: Store, run_id: str) -> tuple[str, int]:
+    """Run key and attempt of a backend's run.
+
+    Raises:
+        RunError: that run has claimed nothing.
+    """
+    try:
+        record = read_record(store, f"runs/by-id/{run_id}.json", "run-id")
+    except NotFound:
+        raise RunError(
+            "this run has not claimed a run key", object=run_id, hint="its first task, define, does; look at its log"
+        ) from None
+    return str(record["key"]), int(record["attempt"])
+
+
 def mark_cached(store: Store, key: str, attempt: int, stage: str, candidate: str, source: str, why: str) -> None:
     """Record that a stage's result came from the cache.
 
     Args:
         store: where runs are recorded.
-        key, attempt: the run that took it.
-        stage, candidate: the stage.
+        key: the run that took it.
+        attempt: the attempt that took it.
+        stage: the stage.
+        candidate: the candidate of its branch, or empty.
         source: key prefix of the records of the stage that did the work.
         why: what was the same, in words.
     """
@@ -148,15 +165,7 @@ def mark_cached(store: Store, key: str, attempt: int, stage: str, candidate: str
 def _run(store: Store, settings: Settings) -> tuple[str, int]:
     if settings.run_key and settings.run_attempt:
         return settings.run_key, settings.run_attempt
-    try:
-        record = read_record(store, f"runs/by-id/{settings.run_id}.json", "run-id")
-    except NotFound:
-        raise RunError(
-            "this run has not claimed a run key",
-            object=settings.run_id,
-            hint="its first task, define, does; look at its log",
-        ) from None
-    return str(record["key"]), int(record["attempt"])
+    return by_id(store, settings.run_id)
 
 
 def _open_try(store: Store, prefix: str, begin: bool = True) -> str:
