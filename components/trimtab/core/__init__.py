@@ -1,0 +1,1 @@
+"""What every part of Trimtab shares; imports nothing of ours."""

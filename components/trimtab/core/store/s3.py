@@ -1,0 +1,283 @@
+"""A store in a bucket of any S3, through the minio client.
+
+The client's own upload has no condition, so `create` is a presigned PUT sent with `If-None-Match: *` (the header
+need not be signed). When the answer of such a PUT is lost, a retry meets its own object and is told 412: then the
+bytes are read back, and equal bytes mean that it won.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from trimtab.core.errors import NotFound, ProjectError, StoreError
+from trimtab.core.settings import S3Settings
+from trimtab.core.store.failures import S3Failure, explain, is_transient
+from trimtab.core.store.keys import check_key, check_prefix, is_key
+from trimtab.core.store.retry import Retry
+from trimtab.core.store.trees import TreeTransfers
+
+if TYPE_CHECKING:
+    from minio import Minio
+    from urllib3 import PoolManager
+
+T = TypeVar("T")
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
+_PART_BYTES = 16 << 20
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 60.0
+_POOL = 16
+
+
+def open_s3(
+    url: str,
+    settings: S3Settings,
+    on_error: Callable[[str], None] | None = None,
+    retry: Retry | None = None,
+    read_seconds: float = _READ_SECONDS,
+) -> S3Store:
+    """The store that `s3://bucket/prefix` names.
+
+    Args:
+        url: bucket, and the prefix that all keys get.
+        settings: credentials, endpoint, region, CA.
+        on_error: told the operation's name each time a request fails, retried or not.
+        retry: how often and how long apart a request is tried.
+        read_seconds: how long an answer may take before it counts as lost.
+
+    Raises:
+        ProjectError: the URL or the endpoint cannot be one, or credentials are missing.
+    """
+    import certifi
+    import urllib3
+    from minio import Minio
+
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if not _BUCKET.fullmatch(bucket) or (prefix and not is_key(prefix)):
+        raise ProjectError(
+            "no bucket has such a URL",
+            object="TRIMTAB_STORE",
+            expected="s3://bucket/prefix, the bucket of 3 to 63 lower-case letters, digits, '.' and '-'",
+            got=repr(url),
+        )
+    endpoint = settings.endpoint or f"https://s3.{settings.region}.amazonaws.com"
+    parts = urllib.parse.urlsplit(endpoint)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+        raise ProjectError(
+            "no S3 endpoint looks so",
+            object="AWS_ENDPOINT_URL",
+            expected="http(s)://host:port without a path",
+            got=repr(endpoint),
+        )
+    if not settings.access_key or not settings.secret_key:
+        raise ProjectError(
+            "credentials for S3 are missing",
+            object=url,
+            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    if settings.ca_bundle and not Path(settings.ca_bundle).is_file():
+        raise ProjectError("there is no such CA file", object="AWS_CA_BUNDLE", got=settings.ca_bundle)
+    pool = urllib3.PoolManager(
+        maxsize=_POOL,
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=read_seconds),
+        retries=False,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=settings.ca_bundle or certifi.where(),
+    )
+    client = Minio(
+        parts.netloc,
+        access_key=settings.access_key,
+        secret_key=settings.secret_key,
+        session_token=settings.session_token or None,
+        secure=parts.scheme == "https",
+        region=settings.region,
+        http_client=pool,
+    )
+    return S3Store(client, pool, bucket, prefix, on_error=on_error, retry=retry or Retry())
+
+
+class S3Store(TreeTransfers):
+    """A store below a prefix of a bucket; made by `open_s3`, safe to share between threads."""
+
+    def __init__(
+        self,
+        client: Minio,
+        pool: PoolManager,
+        bucket: str,
+        prefix: str,
+        on_error: Callable[[str], None] | None,
+        retry: Retry,
+    ) -> None:
+        self.url = f"s3://{bucket}/{prefix}" if prefix else f"s3://{bucket}"
+        self._client = client
+        self._pool = pool
+        self._bucket = bucket
+        self._base = prefix + "/" if prefix else ""
+        self._on_error = on_error
+        self._retry = retry
+
+    def create(self, key: str, body: bytes) -> bool:
+        """See `Store.create`."""
+        name = self._name(key)
+        headers = {
+            "If-None-Match": "*",
+            "Content-Type": "application/octet-stream",
+            "Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
+        }
+        maybe_written = False
+        last: Exception | None = None
+        for _ in self._retry.tries():
+            try:
+                # Signed anew each time: a signature is of its minute.
+                url = self._client.get_presigned_url("PUT", self._bucket, name)
+                answer = self._pool.request("PUT", url, body=body, headers=headers, redirect=False)
+            except Exception as error:  # noqa: BLE001 (sorted by is_transient, the rest is raised)
+                last = self._count("create", error)
+                if not is_transient(error):
+                    break
+                maybe_written = True
+                continue
+            if answer.status == 200:
+                return True
+            if answer.status == 412:
+                return maybe_written and self._is_ours(key, body)
+            last = self._count("create", S3Failure.of(answer))
+            if not is_transient(last):
+                break
+            maybe_written = True
+        if maybe_written:
+            with contextlib.suppress(StoreError):
+                if self.exists(key):
+                    return self._is_ours(key, body)
+        raise explain("create", f"{self.url}/{key}", last) from last
+
+    def get(self, key: str) -> bytes:
+        """See `Store.get`."""
+        name = self._name(key)
+
+        def read() -> bytes:
+            answer = self._client.get_object(self._bucket, name)
+            try:
+                body: bytes = answer.read()
+                return body
+            finally:
+                answer.close()
+                answer.release_conn()
+
+        return self._request("get", key, read)
+
+    def put(self, key: str, body: bytes) -> None:
+        """See `Store.put`."""
+        import io
+
+        name = self._name(key)
+        self._request("put", key, lambda: self._client.put_object(self._bucket, name, io.BytesIO(body), len(body)))
+
+    def exists(self, key: str) -> bool:
+        """See `Store.exists`."""
+        name = self._name(key)
+        try:
+            self._request("exists", key, lambda: self._client.stat_object(self._bucket, name))
+        except NotFound:
+            return False
+        return True
+
+    def list(self, prefix: str, after: str | None = None) -> Iterator[str]:
+        """See `Store.list`; a page that fails is asked for again behind the last key that came."""
+        check_prefix(prefix)
+        return self._keys(prefix, after or "")
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        name = self._name(key)
+        with contextlib.suppress(NotFound):
+            self._request("delete", key, lambda: self._client.remove_object(self._bucket, name))
+
+    def upload(self, path: Path, key: str) -> None:
+        """See `Store.upload`; in parts of 16 MB where the file is larger."""
+        name = self._name(key)
+        self._request(
+            "upload",
+            key,
+            lambda: self._client.fput_object(self._bucket, name, os.fspath(path), part_size=_PART_BYTES),
+        )
+
+    def download(self, key: str, path: Path) -> None:
+        """See `Store.download`."""
+        name = self._name(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name[:150]}.{secrets.token_hex(4)}.part")
+
+        def fetch() -> None:
+            answer = self._client.get_object(self._bucket, name)
+            try:
+                with partial.open("wb") as file:
+                    for piece in answer.stream(1 << 20):
+                        file.write(piece)
+            finally:
+                answer.close()
+                answer.release_conn()
+
+        try:
+            self._request("download", key, fetch)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def _name(self, key: str) -> str:
+        return self._base + check_key(key)
+
+    def _is_ours(self, key: str, body: bytes) -> bool:
+        """Whether a PUT whose answer was lost is the one that was written."""
+        try:
+            return self.get(key) == body
+        except NotFound:
+            return False
+
+    def _keys(self, prefix: str, after: str) -> Iterator[str]:
+        last: Exception | None = None
+        for _ in self._retry.tries():
+            try:
+                for item in self._client.list_objects(
+                    self._bucket,
+                    prefix=self._base + prefix,
+                    recursive=True,
+                    start_after=self._base + after if after else None,
+                ):
+                    key = str(item.object_name).removeprefix(self._base)
+                    if is_key(key) and key > after:
+                        yield key
+                        after = key
+                return
+            except Exception as error:  # noqa: BLE001 (sorted by is_transient, the rest is raised)
+                last = self._count("list", error)
+                if not is_transient(error):
+                    break
+        raise explain("list", f"{self.url}/{prefix}", last) from last
+
+    def _request(self, operation: str, key: str, call: Callable[[], T]) -> T:
+        last: Exception | None = None
+        for _ in self._retry.tries():
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001 (sorted by is_transient, the rest is raised)
+                if getattr(error, "code", "") in {"NoSuchKey", "ResourceNotFound"}:
+                    raise NotFound("nothing is stored under that key", object=f"{self.url}/{key}") from None
+                last = self._count(operation, error)
+                if not is_transient(error):
+                    break
+        raise explain(operation, f"{self.url}/{key}", last) from last
+
+    def _count(self, operation: str, error: Exception) -> Exception:
+        if self._on_error:
+            self._on_error(operation)
+        return error
