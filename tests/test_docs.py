@@ -1,0 +1,56 @@
+"""The commands of the README and the docs are executed, one page at a time, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "examples").glob("*/README.md")),
+]
+BLOCK = re.compile(r"(?:<!-- run: no, (?P<why>[^>]+) -->\n)?```sh\n(?P<code>.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)")
+
+
+def commands(page: Path) -> str:
+    """The page's shell blocks as one script; a block with `<!-- run: no, … -->` before it is left out."""
+    return "\n".join(m["code"] for m in BLOCK.finditer(page.read_text()) if not m["why"])
+
+
+def identity(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=identity)
+def test_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "TRIMTAB_ROOT": str(ROOT),
+    }
+    script = "set -eu\n" + commands(page)
+    run = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert run.returncode == 0, f"{identity(page)}: exit {run.returncode}\n{run.stdout[-3000:]}\n{run.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=identity)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert not broken
+
+
+def test_every_command_is_in_the_changelog() -> None:
+    from trimtab.cli.app import PANELS
+
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert [name for names in PANELS.values() for name in names if name not in text] == []
