@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,12 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No TRIMTAB_* variable of the user's reaches a test, and no test reaches the user's keys."""
     for name in [n for n in os.environ if n.startswith("TRIMTAB_") and n != "TRIMTAB_TEST_S3"]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path_factory.mktemp("home")))
-    yield
 
 
 @pytest.fixture

@@ -1,0 +1,104 @@
+"""The main job as a whole: its figures, its modes, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.campaign
+
+
+def environment(folder: Path) -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TRIMTAB_")}
+    return {**kept, "TRIMTAB_STORE": (folder / "store").as_uri(), "XDG_CONFIG_HOME": str(folder / "config")}
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "trimtab.cli.app", "demo", *arguments],
+        cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def demo(folder: Path, *arguments: str) -> dict[str, Any]:
+    out = folder / "facts.json"
+    run = start(folder, "--out", str(out), *arguments)
+    said, _ = run.communicate(timeout=560)
+    assert run.returncode == 0, said[-4000:]
+    assert left_behind(folder) == []
+    facts = json.loads(out.read_text())
+    assert isinstance(facts, dict)
+    return facts
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of the processes that still work in this folder."""
+    mark = str(folder).encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(process.name) != os.getpid() and mark in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_in_file_order_accuracy_comes_back_for_few_retrains(tmp_path: Path) -> None:
+    facts = demo(tmp_path)
+    assert facts["failed_requests"] == 0
+    assert facts["requests"] == 1521
+    assert facts["served_accuracy"] >= 0.91
+    assert facts["fewer_errors"] >= 0.25
+    assert facts["retrains"] <= 5
+    assert facts["promotions"] >= 1
+    assert facts["alarm_to_serving_seconds"]
+    assert max(facts["alarm_to_serving_seconds"]) < 60
+    assert facts["wall_seconds"] < 300
+    assert Path(facts["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert any("evidently" in r for r in facts["reports"])
+    assert sum(w["rows"] for w in facts["windows"]) == 1521
+
+
+@pytest.mark.timeout(900)
+def test_live_never_waits_and_fails_no_request(tmp_path: Path) -> None:
+    facts = demo(tmp_path, "--live")
+    assert facts["failed_requests"] == 0
+    assert facts["requests"] == 1521
+
+
+@pytest.mark.timeout(3000)
+def test_without_drift_hardly_anything_retrains(tmp_path: Path) -> None:
+    retrains = []
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        facts = demo(folder, "--shuffle", "--seed", str(seed))
+        assert facts["failed_requests"] == 0
+        retrains.append(facts["retrains"])
+    assert sum(retrains) <= 1, retrains
+
+
+@pytest.mark.timeout(1200)
+def test_ctrl_c_at_any_moment_leaves_nothing_and_the_next_demo_works(tmp_path: Path) -> None:
+    moments = random.Random(0)
+    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        run = start(tmp_path)
+        try:
+            run.wait(timeout=moments.uniform(0.5, 120))
+        except subprocess.TimeoutExpired:
+            run.send_signal(number)
+        said, _ = run.communicate(timeout=60)
+        assert run.returncode in {0, 130}, said[-4000:]
+        assert "Traceback" not in said
+        assert left_behind(tmp_path) == []
+    assert demo(tmp_path)["failed_requests"] == 0
