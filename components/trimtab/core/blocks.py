@@ -1,0 +1,160 @@
+"""The blocks of the project file that say what is learned, from what, by whom, and when it is good enough.
+
+`task`, `data`, `candidates`, `gates`, `resources`, `serving`; the other blocks are in `core.policies`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field, model_validator
+
+from trimtab.core.policies import Block
+from trimtab.core.sources import normalise
+
+PROJECT_NAME = re.compile(r"[a-z]([a-z0-9-]{0,26}[a-z0-9])?")
+StageName = Literal[
+    "define",
+    "ingest",
+    "validate",
+    "prepare",
+    "baseline",
+    "train",
+    "evaluate",
+    "select",
+    "export",
+    "publish",
+    "deploy",
+]
+BUILT_IN = ("linear", "mlp", "cnn")
+
+STAGES: tuple[StageName, ...] = get_args(StageName)
+
+# Metrics a project may name: for which task, and whether more is better.
+METRICS: dict[str, tuple[str, bool]] = {
+    "accuracy": ("classification", True),
+    "balanced_accuracy": ("classification", True),
+    "macro_f1": ("classification", True),
+    "auroc": ("classification", True),
+    "log_loss": ("classification", False),
+    "mae": ("regression", False),
+    "rmse": ("regression", False),
+    "r2": ("regression", True),
+}
+DEFAULT_METRIC = {"classification": "accuracy", "regression": "mae"}
+
+
+def metrics_for(task: str) -> list[str]:
+    """The metrics' names of a task.
+
+    >>> metrics_for("regression")
+    ['mae', 'rmse', 'r2']
+    """
+    return [name for name, (kind, _) in METRICS.items() if kind == task]
+
+
+def _classes(value: Any) -> Any:
+    """YAML reads unquoted yes, no, on, off as truth values, which no class should silently become."""
+    if isinstance(value, list):
+        for item in value:
+            if isinstance(item, bool):
+                raise ValueError("a class or category is true or false: put quotes around it, e.g. 'yes'")
+        return [str(v) if isinstance(v, (int, float)) else v for v in value]
+    return value
+
+
+class Task(Block):
+    """What is predicted, and what for."""
+
+    kind: Literal["classification", "regression"] = Field(description="predict a class, or a number")
+    target: str = Field(description="name of what is predicted; it is not listed under `fields`")
+    column: str = Field(default="", description="the target's column in the source, where that has another name")
+    classes: tuple[str, ...] = Field(default=(), description="the classes; empty: learned from the data")
+    unit: str = Field(default="", description="unit of a number that is predicted")
+    statement: str = Field(default="", description="the problem in words, for the reports")
+    rows_per_day: float = Field(default=0, ge=0, description="predictions a day, for figures people can picture")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "classes" in value:
+            return {**value, "classes": _classes(value["classes"])}
+        return value
+
+
+class Data(Block):
+    """Where the rows come from, and how they are split. A bare source may stand for the whole block."""
+
+    source: Annotated[Any, AfterValidator(normalise)] = Field(
+        description="a file, `sklearn:<name>`, `dataset:<name>/<digest>`, a stretch of the log, or a list of them"
+    )
+    test_fraction: float = Field(default=0.15, gt=0, le=0.5, description="share of the rows in the one sealed test")
+    folds: int = Field(default=5, ge=2, le=20, description="parts of the rest for cross-validated figures")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="seed of splits and training")
+    key: str = Field(default="", description="the id field labels come back by; empty: the first field of kind id")
+
+
+class Candidate(Block):
+    """One model to try."""
+
+    name: str = Field(default="", description="its name in reports; the entry's own key")
+    kind: str = Field(default="", description="a built-in kind; empty: the same as its name")
+    uses: str = Field(
+        default="",
+        pattern=r"^$|^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="`package.module:build`, a function of your own that returns a LightningModule",
+    )
+    wheel: str = Field(default="", description="the wheel that holds `uses`, which the stage image installs")
+    params: dict[str, Any] = Field(default_factory=dict, description="settings handed to the model")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Candidate:
+        if self.kind and self.uses:
+            raise ValueError("`kind` names a built-in and `uses` your own: give one of them")
+        if self.wheel and not self.uses:
+            raise ValueError("`wheel` is the home of `uses`: name that too")
+        return self
+
+
+class Gates(Block):
+    """What the winner must reach before it is published."""
+
+    beats_baseline: bool = Field(default=True, description="better than the naive baseline on the sealed test")
+    at_least: dict[str, float] = Field(default_factory=dict, description="metric → smallest value that passes")
+    at_most: dict[str, float] = Field(default_factory=dict, description="metric → largest value that passes")
+
+
+class Limits(Block):
+    """What a stage's pod may use; nothing said, nothing set."""
+
+    cpu: float | None = Field(default=None, gt=0, description="CPU cores")
+    memory: str = Field(default="", pattern=r"^$|^\d+(\.\d+)?([kKMGT]i?)?$", description="memory, e.g. `2Gi`")
+    accelerator: str = Field(default="", description="resource name of an accelerator, e.g. `nvidia.com/gpu`")
+    accelerators: int = Field(default=0, ge=0, le=64, description="how many accelerators")
+    minutes: float | None = Field(default=None, gt=0, description="time limit in minutes")
+
+
+class Resources(Limits):
+    """What the pipeline's pods may use, and exceptions by stage."""
+
+    threads: int = Field(default=1, ge=1, le=256, description="threads of a fit (part of what makes it repeatable)")
+    stages: dict[StageName, Limits] = Field(default_factory=dict, description="stage → its own limits")
+
+    def of(self, stage: str) -> Limits:
+        """The limits of one stage: its own where given, else the block's."""
+        common = self.model_dump(include=set(Limits.model_fields))
+        own = next((v for k, v in self.stages.items() if k == stage), None)
+        return Limits.model_validate({**common, **(own.model_dump(exclude_unset=True) if own else {})})
+
+
+class Serving(Block):
+    """The model server."""
+
+    max_rows: int = Field(default=1000, ge=1, le=100_000, description="most rows in one request")
+    max_body_mb: float = Field(default=8, gt=0, le=1024, description="largest request body, MB")
+    page: bool = Field(default=True, description="serve the page to try the model on")
+    replicas: int = Field(default=1, ge=1, le=1000, description="servers on a cluster, at least")
+    max_replicas: int = Field(default=3, ge=1, le=1000, description="servers on a cluster, at most")
+    cpu: float | None = Field(default=None, gt=0, description="CPU cores of a server")
+    memory: str = Field(default="", pattern=r"^$|^\d+(\.\d+)?([kKMGT]i?)?$", description="memory of a server")
