@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trimtab.core.errors import ModelError
+from trimtab.core.processes import pid_of
 from trimtab.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def signing_key(settings: Settings) -> Ed25519PrivateKey:
     Raises:
         ModelError: it is not there, or is no key.
     """
-    in_a_pod = bool(settings.run_id) and not settings.run_key
+    in_a_pod = bool(settings.run_id) and pid_of(settings.run_id) is None
     if settings.signing_key == settings.home / "signing.pem" and not in_a_pod:
         return ensure_keypair(settings)
     return load_key(settings.signing_key)

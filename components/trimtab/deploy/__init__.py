@@ -1,0 +1,1 @@
+"""Stage `deploy`: asks that a version serve."""

@@ -1,0 +1,1 @@
+"""Stage `publish`: a bundle becomes a signed version of a model."""
