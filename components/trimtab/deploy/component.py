@@ -4,9 +4,7 @@ from trimtab.core.kubeflow import stage_component
 
 
 @stage_component
-def deploy(config: str, version: str, passed: bool, release: str = "ask") -> NamedTuple(
-    "Outputs", [("requested", int)]
-):
+def deploy(config: str, version: str, passed: bool, release: str = "ask") -> int:
     from trimtab.core import settings
     from trimtab.core.runs import stage_record
     from trimtab.core.store import open_store
