@@ -1,0 +1,1 @@
+"""Split the rows and learn the preprocessing."""
