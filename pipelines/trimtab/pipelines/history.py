@@ -1,0 +1,108 @@
+"""Runs as facts and as tables, for `trimtab runs`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from trimtab.core import runs
+from trimtab.core.errors import NotFound, ProjectError
+from trimtab.core.records import read_record
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from trimtab.core.store import Store
+
+
+def state_of(store: Store, key: str) -> str:
+    """`succeeded`, `running`, `failed`, `cancelled`, `stopped` (its process was killed) or `new`."""
+    if runs.result(store, key) is not None:
+        return "succeeded"
+    last = runs.newest(store, key)
+    if last is None:
+        return "new"
+    return last.state or ("stopped" if last.ended else "running")
+
+
+def summary(store: Store, key: str) -> dict[str, Any]:
+    """One run in a line."""
+    record = read_record(store, f"runs/{key}/request.json", "run-request")
+    done = runs.result(store, key) or {}
+    return {
+        "key": key,
+        "model": record["project"]["name"],
+        "asked_at": record["written_at"],
+        "reason": record["reason"],
+        "campaign": record["campaign"],
+        "retrain": record["retrain"],
+        "state": state_of(store, key),
+        "version": done.get("version", ""),
+        "winner": done.get("winner", ""),
+        "seconds": done.get("seconds"),
+    }
+
+
+def every(store: Store) -> list[dict[str, Any]]:
+    """All runs, oldest first."""
+    return sorted((summary(store, key) for key in runs.list_runs(store)), key=lambda r: str(r["asked_at"]))
+
+
+def one(store: Store, key: str) -> dict[str, Any]:
+    """One run with its stages and errors.
+
+    Raises:
+        ProjectError: no such run, or the beginning of several.
+    """
+    found = [k for k in runs.list_runs(store) if k.startswith(key)]
+    if len(found) != 1:
+        raise ProjectError(
+            f"no run is called {key}" if not found else f"{len(found)} runs begin so",
+            object=key,
+            hint="trimtab runs lists them",
+        )
+    try:
+        facts = summary(store, found[0])
+    except NotFound:
+        raise ProjectError("that run left no request", object=key) from None
+    return {**facts, "stages": runs.stage_results(store, found[0]), "errors": runs.errors(store, found[0])}
+
+
+def runs_table(facts: list[dict[str, Any]]) -> Table:
+    """All runs as a table."""
+    from rich.table import Table
+
+    table = Table("run", "model", "asked", "why", "state", "version", "winner", "seconds", box=None)
+    for run in facts:
+        table.add_row(
+            run["key"],
+            run["model"],
+            run["asked_at"][:19].replace("T", " "),
+            run["reason"],
+            run["state"],
+            run["version"],
+            run["winner"],
+            "" if run["seconds"] is None else f"{run['seconds']:.1f}",
+        )
+    return table
+
+
+def stages_table(facts: dict[str, Any]) -> Table:
+    """One run's stages as a table."""
+    from rich.table import Table
+
+    title = f"{facts['key']} · {facts['model']} · {facts['state']} · {facts['version']}"
+    table = Table("stage", "seconds", "CPU s", "peak MB", "from", title=title, title_justify="left", box=None)
+    for name, record in sorted(facts["stages"].items(), key=lambda s: str(s[1].get("written_at", ""))):
+        cost = record.get("cost") or {}
+        cached = record.get("cached")
+        source = str(cached["source"]).split("/")[1] if cached and cached["source"] else ""
+        table.add_row(
+            name,
+            f"{cost.get('wall_seconds', 0):.1f}",
+            f"{cost.get('cpu_seconds', 0):.1f}",
+            f"{cost.get('peak_memory_bytes', 0) / 1e6:.0f}",
+            f"cache, run {source}" if cached else "",
+        )
+    for error in facts["errors"]:
+        table.add_row(error["stage"], "", "", "", f"[red]{error['message']}[/]")
+    return table
