@@ -35,10 +35,7 @@ def log_schema(schema: Schema) -> pa.Schema:
     A field that is private by `drop` has no column; one private by `hash` is text. Images are flat lists.
     """
     fields = [pa.field("_id", pa.string(), nullable=False), pa.field("_time", TIME, nullable=False)]
-    for one in schema.fields:
-        if one.private == "drop":
-            continue
-        fields.append(pa.field(one.name, pa.string() if one.private == "hash" else _arrow_type(one.kind)))
+    fields += schema.arrow_fields(logged=True)
     if schema.target.kind == "category":
         fields.append(pa.field("_label", pa.string()))
         fields.append(pa.field("_probabilities", pa.list_(pa.float32())))
@@ -46,10 +43,6 @@ def log_schema(schema: Schema) -> pa.Schema:
         fields.append(pa.field("_value", pa.float64()))
     fields += [pa.field("_latency_ms", pa.float32()), pa.field("_share", pa.int64())]
     return pa.schema(fields)
-
-
-def _arrow_type(kind: str) -> pa.DataType:
-    return {"number": pa.float64(), "image": pa.list_(pa.float32())}.get(kind, pa.string())
 
 
 def hour_of(moment: datetime) -> str:

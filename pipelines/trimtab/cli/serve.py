@@ -1,0 +1,72 @@
+"""`trimtab serve`: the model server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trimtab.core.errors import ProjectError
+from trimtab.core.settings import load
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="The model to serve; may be left out where the store has one.")] = "",
+    host: Annotated[str, typer.Option(help="Address to answer on; loopback unless told.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of REST, feedback and page; 0 takes a free one.")] = 8080,
+    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 takes a free one.")] = 9091,
+    poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often the ledger is read.")] = 2.0,
+    flush_seconds: Annotated[float, typer.Option(min=0.05, help="A log file is closed after so long …")] = 5.0,
+    flush_rows: Annotated[int, typer.Option(min=1, help="… or after so many rows.")] = 20_000,
+    spool: Annotated[Path | None, typer.Option(help="Folder for what the store does not have yet.")] = None,
+    body_mib: Annotated[float, typer.Option(min=0.001, help="Largest request body, MiB.")] = 16.0,
+    drain_seconds: Annotated[float, typer.Option(min=0, help="How long a stopping server finishes its work.")] = 20.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one model run.")] = 1,
+) -> None:
+    """Serve a model over KServe's V1 and V2 REST protocol; champion and canary follow the ledger."""
+    from prometheus_client import CollectorRegistry
+
+    from trimtab.core import bundle, logs
+    from trimtab.core.store import open_store
+    from trimtab.core.store.keys import check_name
+    from trimtab.core.tokens import ensure_token
+    from trimtab.serving.config import MIB, ServerConfig
+    from trimtab.serving.process import run_server
+
+    settings = load()
+    if not model:
+        known = bundle.list_models(open_store(settings.store, settings))
+        if len(known) != 1:
+            raise ProjectError(
+                "which model shall be served?",
+                object=settings.store,
+                expected="its name as the argument",
+                got=f"models {', '.join(known)}" if known else "a store without models",
+                hint="trimtab run FILE makes one" if not known else f"trimtab serve {known[0]}",
+            )
+        model = known[0]
+    check_name(model)
+    logs.setup(settings.log_level, process="server", model=model)
+    ensure_token(settings)
+    config = ServerConfig(
+        model=model,
+        store=settings.store,
+        spool=spool or settings.spool,
+        trusted=settings.trusted_keys,
+        tokens=settings.tokens,
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        poll_seconds=poll_seconds,
+        flush_seconds=flush_seconds,
+        flush_rows=flush_rows,
+        body_bytes=int(body_mib * MIB),
+        drain_seconds=drain_seconds,
+        threads=threads,
+    )
+
+    def say(rest: int, metrics: int) -> None:
+        typer.echo(f"serving {model} on http://{host}:{rest} (metrics on {metrics}); Ctrl-C drains and ends", err=True)
+
+    run_server(config, settings, CollectorRegistry(), say)

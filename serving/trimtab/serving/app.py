@@ -1,0 +1,252 @@
+"""The ASGI app: routes by hand on the hot paths, a framework only behind feedback and page."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import orjson
+
+from trimtab.core.errors import RequestError
+from trimtab.core.ids import parse_prediction_id, uuid7
+from trimtab.serving import health, v1, v2
+from trimtab.serving.http import (
+    ClientGone,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    check_json,
+    error_body,
+    header,
+    read_body,
+    respond,
+)
+from trimtab.serving.rows import Answered
+from trimtab.serving.traffic import Traffic
+
+if TYPE_CHECKING:
+    from trimtab.core.tokens import TokenFile
+    from trimtab.serving.config import ServerConfig
+    from trimtab.serving.log import PredictionLog
+    from trimtab.serving.metrics import Metrics
+    from trimtab.serving.model import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+Compute = Callable[["LoadedModel", bytes, str], v1.Result]
+
+# A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
+INLINE_BYTES = 32_768
+INLINE_SECONDS = 0.002
+SITE = {"/", "/page.json", "/openapi.json", "/feedback"}
+_INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+_PREDICT = re.compile(r"/v1/models/([^/:]+):predict")
+
+
+class InferenceApp:
+    """Answers KServe's V1 and V2 REST protocol for one model.
+
+    Attributes:
+        traffic: what serves now; the follower replaces it.
+
+    Args:
+        config: the model's name and the body limit.
+        log: takes every answered row.
+        metrics: counts every answer.
+        tokens: whom feedback is taken from.
+        site: makes the app behind feedback and page, on first use or when `warm_site` says.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        log: PredictionLog,
+        metrics: Metrics,
+        tokens: TokenFile,
+        site: Callable[[InferenceApp], Asgi],
+    ) -> None:
+        self.config = config
+        self.traffic = Traffic()
+        self._log, self._metrics, self._tokens = log, metrics, tokens
+        self._make_site = site
+        self._site: Asgi | None = None
+        self._site_lock = asyncio.Lock()
+        self._v1_path = f"/v1/models/{config.model}:predict"
+        self._v2_path = f"/v2/models/{config.model}/infer"
+        self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="predict")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; whatever it holds, the answer is JSON and the connection stays usable."""
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        try:
+            if path == self._v1_path and scope["method"] == "POST":
+                await self._answer(scope, receive, send, "v1", v1.predict)
+            elif path == self._v2_path and scope["method"] == "POST":
+                await self._answer(scope, receive, send, "v2", v2.infer)
+            else:
+                await self._rest(path, scope, receive, send)
+        except RequestError as error:
+            await respond(send, error.status, error_body(error), _error_headers(error))
+        except ClientGone:
+            pass
+        except Exception:
+            logger.exception("answering %s failed", path)
+            await respond(send, 500, b'{"error":"an error in the server; its log has the details"}')
+
+    async def _rest(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything that is not the served model's own predict or infer."""
+        method = scope["method"]
+        predict, infer = _PREDICT.fullmatch(path), _INFER.fullmatch(path)
+        match = predict or infer
+        if match is not None:
+            health.check_method(method, "POST")
+            health.check_model(match[1], self.config.model)
+            version = infer[2] if infer else None
+            await self._answer(
+                scope, receive, send, "v2" if infer else "v1", v2.infer if infer else v1.predict, version
+            )
+            return
+        if path in SITE:
+            accept = header(scope, b"accept") or b""
+            if path == "/" and b"text/html" not in accept:
+                health.check_method(method, "GET", "HEAD")
+                await respond(send, 200, b'{"status":"alive"}')
+            else:
+                await self._visit(path, scope, receive, send)
+            return
+        status, body = health.answer(path, method, self.config.model, self.traffic)
+        await respond(send, status, orjson.dumps(body))
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, protocol: str, compute: Compute, named: str | None = None
+    ) -> None:
+        """Read, choose, compute, answer, then log: a request is counted and logged whatever happens after it."""
+        started = time.perf_counter()
+        metrics, version, code = self._metrics, "", 500
+        metrics.in_flight.inc()
+        try:
+            uuid = _request_uuid(scope)
+            check_json(scope)
+            body = await read_body(scope, receive, self.config.body_bytes)
+            if named is None:
+                model, share = self.traffic.choose(header(scope, b"x-trimtab-key") or uuid.encode())
+            else:
+                model, share = self.traffic.named(named)
+            version = model.version
+            if len(body) > INLINE_BYTES or model.row_seconds > INLINE_SECONDS:
+                loop = asyncio.get_running_loop()
+                result = await loop.run_in_executor(self._pool, compute, model, body, uuid)
+            else:
+                result = compute(model, body, uuid)
+            code = 200
+            # Counted and logged before it is sent: who has the answer finds its row, and a canary's rows are whole.
+            seconds = time.perf_counter() - started
+            self._record(model, share, uuid, result, seconds)
+            await respond(send, 200, result.body, _answer_headers(uuid, version))
+        except RequestError as error:
+            code = error.status
+            headers = [*_error_headers(error), (b"x-model-version", version.encode())] if version else []
+            await respond(send, code, error_body(error), headers or _error_headers(error))
+        except ClientGone:
+            code = 499
+        finally:
+            metrics.in_flight.dec()
+            metrics.answered(version, protocol, code, time.perf_counter() - started)
+
+    def _record(self, model: LoadedModel, share: int, uuid: str, result: v1.Result, seconds: float) -> None:
+        self._log.append(
+            Answered(
+                model.version,
+                uuid,
+                time.time_ns() // 1000,
+                seconds * 1000,
+                share,
+                result.records,
+                result.outputs,
+                result.probabilities,
+            )
+        )
+        if not model.classifies:
+            self._metrics.predicted(model.version, "value", len(result.outputs))
+            return
+        for label in result.outputs:
+            self._metrics.predicted(model.version, label)
+
+    async def _visit(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Feedback and page: the token first, then the body within its limit, then the framework."""
+        body = b""
+        if path == "/feedback":
+            health.check_method(scope["method"], "POST")
+            authorization = header(scope, b"authorization") or b""
+            if not self._tokens.accepts_header(authorization.decode("latin-1")):
+                self._metrics.labels("refused", 1)
+                raise RequestError(
+                    401,
+                    "feedback needs a bearer token that this server accepts",
+                    object="Authorization",
+                    expected="Bearer <token>",
+                    got="another token" if authorization else "none",
+                )
+            check_json(scope)
+            body = await read_body(scope, receive, self.config.body_bytes)
+        site = await self.warm_site()
+        sent = False
+
+        async def replay() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        await site(scope, replay, send)
+
+    async def warm_site(self) -> Asgi:
+        """The app behind feedback and page; its imports cost more than all of ours, so they come after the start."""
+        async with self._site_lock:
+            if self._site is None:
+                self._site = await asyncio.to_thread(self._make_site, self)
+            return self._site
+
+    def close(self) -> None:
+        """End the computing threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _request_uuid(scope: Scope) -> str:
+    """The request's UUID: the client's own (`X-Prediction-Id: <uuid7>-0`) or a fresh one."""
+    given = header(scope, b"x-prediction-id")
+    if given is None:
+        return uuid7()
+    parsed = parse_prediction_id(given.decode("latin-1"))
+    if parsed is None or parsed[1] != 0:
+        raise RequestError(
+            400,
+            "the prediction id is malformed",
+            object="X-Prediction-Id",
+            expected="<UUIDv7>-0, in lower case",
+            got=repr(given[:60].decode("latin-1")),
+        )
+    return parsed[0]
+
+
+def _answer_headers(uuid: str, version: str) -> Headers:
+    return [(b"x-prediction-id", f"{uuid}-0".encode()), (b"x-model-version", version.encode())]
+
+
+def _error_headers(error: RequestError) -> Headers:
+    if error.status == 401:
+        return [(b"www-authenticate", b"Bearer")]
+    if error.status == 405:
+        return [(b"allow", error.expected.encode())]
+    return [(b"retry-after", b"1")] if error.status == 503 else []

@@ -1,0 +1,132 @@
+"""The prediction log's first half: from the request path, which never waits, to the spool on disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trimtab.serving.rows import Answered, Privacy, encode_line
+from trimtab.serving.spool import SegmentWriter, size_of
+
+if TYPE_CHECKING:
+    from trimtab.core.schema import Schema
+    from trimtab.serving.config import ServerConfig
+    from trimtab.serving.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+# How long answered rows gather before they are written together: a write costs more than a row.
+GATHER_SECONDS = 0.02
+SIZE_SECONDS = 1.0
+
+
+class PredictionLog:
+    """A bounded queue, and a thread that writes it to the spool.
+
+    A full queue or a full spool drops rows and counts them; it never delays an answer.
+
+    Args:
+        config: limits and flush settings.
+        metrics: rows spooled and dropped, bytes waiting.
+        hash_key: the key of hashed private fields.
+    """
+
+    def __init__(self, config: ServerConfig, metrics: Metrics, hash_key: bytes) -> None:
+        self._config, self._metrics, self._hash_key = config, metrics, hash_key
+        self.folder: Path = config.home / config.name
+        self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows)
+        # Feedback shares the flush settings, and its lines are synced before the call is answered.
+        self.labels = SegmentWriter(self.folder / "labels", config.flush_seconds, config.flush_rows, sync=True)
+        self._queue: deque[Answered] = deque()
+        self._privacy: dict[str, Privacy] = {}
+        # Each of the two is written by one thread alone, so their difference needs no lock.
+        self._appended = 0
+        self._taken = 0
+        self.full = False
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
+        self._last_size = 0.0
+
+    def start(self) -> None:
+        """Start the writing thread."""
+        self._thread.start()
+
+    def add_version(self, version: str, schema: Schema) -> None:
+        """Make a version known before its first row: the shipper types its columns by this schema."""
+        folder = self.folder / "schemas"
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = folder / f".{version}.new"
+        fresh.write_text(schema.model_dump_json())
+        fresh.replace(folder / f"{version}.json")
+        self._privacy[version] = Privacy(schema, self._hash_key)
+
+    def append(self, row: Answered) -> None:
+        """Take one answered request; called on the request path, never blocks."""
+        n = len(row.records)
+        if self.full or self._appended - self._taken + n > self._config.queue_rows:
+            self._metrics.log_dropped(n)
+            return
+        self._appended += n
+        self._queue.append(row)
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def close(self) -> None:
+        """Write what waits, finish the segments, end the thread."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        else:
+            self._drain()
+        self._log.finish()
+        self.labels.finish()
+
+    def _work(self) -> None:
+        pause = threading.Event()  # never set: a sleep
+        tick = min(0.25, max(0.02, self._config.flush_seconds / 4))
+        while not self._stopping:
+            woken = self._wake.wait(tick)
+            if woken:
+                pause.wait(GATHER_SECONDS)
+                self._wake.clear()
+            self._drain()
+            self._tick()
+        self._drain()
+
+    def _tick(self) -> None:
+        from time import monotonic
+
+        for writer in (self._log, self.labels):
+            try:
+                writer.tick()
+            except OSError as error:
+                logger.error("a spool segment cannot be finished: %s", error)
+        if monotonic() - self._last_size >= SIZE_SECONDS:
+            self._last_size = monotonic()
+            waiting = size_of(self._config.home)
+            self._metrics.spool_bytes(waiting)
+            if self.full != (waiting > self._config.spool_bytes):
+                self.full = not self.full
+                logger.warning("the spool is %s", "full: rows are dropped" if self.full else "no longer full")
+
+    def _drain(self) -> None:
+        """Write everything that waits, in batches that bound memory."""
+        queue = self._queue
+        while queue:
+            lines, rows = [], 0
+            while queue and rows < 1000:
+                row = queue.popleft()
+                rows += len(row.records)
+                lines.append(encode_line(row, self._privacy[row.version].clean(row.records)))
+            try:
+                self._log.append(lines, rows)
+                self._metrics.log_spooled(rows)
+            except OSError as error:
+                logger.error("the spool did not take %d rows: %s", rows, error)
+                self._metrics.log_dropped(rows)
+            self._taken += rows

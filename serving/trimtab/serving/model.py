@@ -1,0 +1,164 @@
+"""One loaded version: its ONNX session, its schema, and the proof that it computes what it was exported to compute."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trimtab.core.errors import ModelError, TrimtabError
+from trimtab.core.schema import Schema
+
+if TYPE_CHECKING:
+    from trimtab.core.envelope import Manifest
+
+Tensors = dict[str, np.ndarray[Any, Any]]
+
+
+class LoadedModel:
+    """A version that passed every check.
+
+    Attributes:
+        name, version: which model it is.
+        schema: what it takes and what it answers.
+        output: `probabilities` (float32 [n, k]) or `value` (float32 [n, 1]).
+        threshold: for two classes, the probability of the second from which it is the label; None: the larger one.
+        row_seconds: the time of a one-row run, measured at warm-up.
+    """
+
+    def __init__(self, name: str, version: str, schema: Schema, session: Any, threshold: float | None) -> None:
+        self.name = name
+        self.version = version
+        self.schema = schema
+        self.classes = schema.target.classes
+        self.threshold = threshold if len(self.classes) == 2 else None
+        self.output = "probabilities" if schema.target.kind == "category" else "value"
+        self.row_seconds = 0.0
+        self._session = session
+        self._outputs = [self.output]
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it answers with labels (else with numbers)."""
+        return self.output == "probabilities"
+
+    def run(self, tensors: Tensors) -> np.ndarray[Any, Any]:
+        """The output for encoded inputs: float32 [n, k] or [n, 1]. Several threads may call it at once."""
+        result: np.ndarray[Any, Any] = self._session.run(self._outputs, tensors)[0]
+        return result
+
+    def labels(self, probabilities: np.ndarray[Any, Any]) -> list[str]:
+        """The label of each row of probabilities [n, k]."""
+        if self.threshold is not None:
+            return [self.classes[int(p >= self.threshold)] for p in probabilities[:, 1].tolist()]
+        return [self.classes[i] for i in probabilities.argmax(axis=1).tolist()]
+
+
+def load_model(folder: Path, manifest: Manifest, threads: int = 1) -> LoadedModel:
+    """Load a verified bundle, and compare what it computes with what was recorded at export.
+
+    Args:
+        folder: the bundle's files, as `bundle.fetch_bundle` or `bundle.verify_bundle` left them.
+        manifest: what those returned.
+        threads: threads of one run.
+
+    Raises:
+        ModelError: its graph does not match its schema, or it computes something else than recorded.
+    """
+    name, version = manifest.model, manifest.version
+    schema = _read_schema(folder / "schema.json", version)
+    session = _open_session(folder / "model.onnx", version, threads)
+    model = LoadedModel(name, version, schema, session, manifest.threshold)
+    _check_graph(session, schema, model.output, version)
+    _warm_up(model, folder / "expected.json")
+    return model
+
+
+def _read_schema(path: Path, version: str) -> Schema:
+    try:
+        return Schema.model_validate_json(path.read_bytes())
+    except (OSError, ValueError, TrimtabError) as error:
+        raise ModelError("the bundle's schema.json cannot be read", object=version, got=str(error)[:300]) from error
+
+
+def _open_session(path: Path, version: str, threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+        raise ModelError("ONNX Runtime cannot load the graph", object=version, got=str(error)[:300]) from error
+
+
+def _check_graph(session: Any, schema: Schema, output: str, version: str) -> None:
+    wanted = {spec.name: ("tensor(string)" if spec.dtype == "BYTES" else "tensor(float)") for spec in schema.tensors()}
+    found = {node.name: node.type for node in session.get_inputs()}
+    if wanted != found:
+        raise ModelError(
+            "the graph's inputs are not the schema's", object=version, expected=str(wanted), got=str(found)
+        )
+    outputs = {node.name: node.shape for node in session.get_outputs()}
+    if output not in outputs:
+        raise ModelError("the graph lacks an output", object=version, expected=output, got=", ".join(outputs))
+    width = outputs[output][-1] if outputs[output] else None
+    classes = len(schema.target.classes)
+    if output == "probabilities" and isinstance(width, int) and width != classes:
+        raise ModelError(
+            "the graph's classes are not the schema's", object=version, expected=f"{classes} columns", got=f"{width}"
+        )
+
+
+def _warm_up(model: LoadedModel, path: Path) -> None:
+    """Run the recorded rows, compare, and time one row."""
+    try:
+        recorded = json.loads(path.read_bytes())
+        tensors: Tensors = {}
+        for spec in model.schema.tensors():
+            values = recorded["inputs"][spec.name]
+            if spec.dtype == "BYTES":
+                tensors[spec.name] = np.array(values, dtype=object)
+            else:
+                tensors[spec.name] = np.array(values, dtype=np.float64).astype(np.float32)  # null becomes NaN
+        expected = np.array(recorded["outputs"][model.output], dtype=np.float32)
+        tolerance = float(recorded.get("tolerance", 1e-5))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            "the bundle's expected.json cannot be read",
+            object=model.version,
+            got=f"{type(error).__name__}: {error}"[:300],
+        ) from error
+    try:
+        got = model.run(tensors)
+        one = {name: tensor[:1] for name, tensor in tensors.items()}
+        model.row_seconds = min(_timed(model, one) for _ in range(5))
+    except Exception as error:
+        raise ModelError("the graph fails on its recorded rows", object=model.version, got=str(error)[:300]) from error
+    if got.shape != expected.shape:
+        raise ModelError(
+            "the graph computes another shape than recorded",
+            object=model.version,
+            expected=str(expected.shape),
+            got=str(got.shape),
+        )
+    scale = np.maximum(1.0, np.abs(expected))
+    worst = float(np.max(np.abs(got - expected) / scale, initial=0.0)) if np.isfinite(got).all() else float("nan")
+    if not worst <= tolerance:
+        raise ModelError(
+            "the graph computes something else than recorded",
+            object=model.version,
+            expected=f"differences of at most {tolerance:g}",
+            got=f"{worst:g}",
+        )
+
+
+def _timed(model: LoadedModel, tensors: Tensors) -> float:
+    started = time.perf_counter()
+    model.run(tensors)
+    return time.perf_counter() - started

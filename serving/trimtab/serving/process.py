@@ -1,0 +1,233 @@
+"""One server process: wires app, log, follower, metrics and shipper, runs until told to stop, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from trimtab.core.errors import ProjectError, StoreError, StoreUnfit
+from trimtab.core.store import Store, open_store, probe
+from trimtab.core.tokens import TokenFile
+from trimtab.serving.app import Asgi, InferenceApp
+from trimtab.serving.config import ServerConfig
+from trimtab.serving.follower import Follower
+from trimtab.serving.log import PredictionLog
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.supervisor import Shipper
+from trimtab.serving.traffic import Traffic
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from trimtab.core.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+def run_server(
+    config: ServerConfig,
+    settings: Settings,
+    registry: CollectorRegistry,
+    on_ready: Callable[[int, int], None] | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish the requests in flight, write the log, ship it, and return.
+
+    Args:
+        config: what to serve and where.
+        settings: S3's settings, home of the hash key, log level.
+        registry: where the metrics go.
+        on_ready: told the ports, REST and metrics, once both are bound.
+
+    Raises:
+        ProjectError: a port is taken.
+        StoreUnfit: the store cannot keep the contract.
+    """
+    rest, metrics_socket = listen(config.host, config.port), listen(config.host, config.metrics_port)
+    metrics = Metrics(registry, config.model)
+    store = open_store(config.store, settings, on_error=metrics.store_error)
+    _probe(store, f"server-{config.name}")
+    owner = own_folder(config)
+    log = PredictionLog(config, metrics, hash_key(settings.home))
+    shipper = Shipper(config, metrics, settings.log_level)
+    app = InferenceApp(config, log, metrics, TokenFile(config.tokens), _site(log, metrics))
+
+    def publish(traffic: Traffic) -> None:
+        app.traffic = traffic
+
+    follower = Follower(config, store, log, metrics, publish)
+    close_metrics = serve_metrics(metrics_socket, registry)
+    ports = rest.getsockname()[1], metrics_socket.getsockname()[1]
+    try:
+        log.start()
+        follower.start()
+        shipper.start()
+        logger.info(
+            "serving",
+            extra={
+                "model": config.model,
+                "host": config.host,
+                "port": ports[0],
+                "metrics_port": ports[1],
+                "server": config.name,
+            },
+        )
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(app, rest, config, lambda: on_ready(*ports) if on_ready else None))
+    finally:
+        follower.stop()
+        log.close()
+        shipper.finish()
+        close_metrics()
+        owner.close()
+        app.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        ProjectError: the port is taken, or the host is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise ProjectError(
+            "cannot listen there",
+            object=f"{host}:{port}",
+            got=error.strerror or str(error),
+            hint="choose another with --port, --metrics-port or --host",
+        ) from None
+    return bound
+
+
+def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable[[], None]:
+    """Serve `/metrics` on a bound socket from a thread of its own; returns what ends it."""
+    import threading
+    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+    from prometheus_client import make_wsgi_app
+
+    class Quiet(WSGIRequestHandler):
+        timeout = 10  # a scraper that connects and says nothing must not hold up the next
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Scrapes are not worth a line."""
+
+    server = WSGIServer(("", 0), Quiet, bind_and_activate=False)
+    server.socket.close()
+    server.socket = bound
+    server.server_address = bound.getsockname()
+    server.server_name, server.server_port = bound.getsockname()[:2]
+    server.setup_environ()
+    server.server_activate()
+    server.set_app(make_wsgi_app(registry))
+    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
+    thread.start()
+
+    def close() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+    return close
+
+
+def own_folder(config: ServerConfig) -> IO[bytes]:
+    """Make this start's folder of the spool and hold its lock, which tells others that its owner lives."""
+    folder = config.home / config.name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = (folder / "owner.lock").open("ab")
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
+
+
+def hash_key(home: Path) -> bytes:
+    """The key of hashed private fields, made on first use and kept with mode 0600."""
+    path = home / "hash.key"
+    if not path.exists():
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    return path.read_bytes()
+
+
+def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi]:
+    def build(app: InferenceApp) -> Asgi:
+        from trimtab.serving.site import build_site
+
+        return build_site(app, log, metrics)
+
+    return build
+
+
+def _probe(store: Store, name: str) -> None:
+    """Refuse a store without conditional create; one that is away for now is no reason not to start."""
+    try:
+        probe(store, name)
+    except StoreUnfit:
+        raise
+    except StoreError as error:
+        logger.warning("the store cannot be tried yet: %s", error)
+
+
+async def _serve(app: InferenceApp, bound: socket.socket, config: ServerConfig, ready: Callable[[], None]) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            """Ours below: uvicorn's would end the process by the signal before the log is written."""
+            yield
+
+    server = Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, int(config.drain_seconds)),
+        )
+    )
+
+    def stop() -> None:
+        server.force_exit = server.should_exit  # asked twice: do not wait for connections
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(ValueError, RuntimeError):  # only the main thread gets signals
+            loop.add_signal_handler(number, stop)
+    serving = asyncio.ensure_future(server.serve(sockets=[bound]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.005)
+    ready()
+    warm = asyncio.ensure_future(app.warm_site())
+    await serving
+    await warm
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    import uvloop
+
+    return uvloop.new_event_loop

@@ -1,0 +1,216 @@
+"""The server's sibling process: finished spool segments become Parquet files in the store.
+
+Started as `python -m trimtab.serving.shipper <config JSON>` by `supervisor.Shipper`. It reads nothing from its
+standard input but its end: when that comes, the server is gone or done, and it ships what is left and ends. On
+standard output it reports, one JSON line at a time, what reached the store. Folders of servers that died (on this
+machine, with the same spool) are taken over. Shipping a segment twice writes the same keys, so a kill at any moment
+loses nothing and doubles nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from trimtab.core.errors import StoreError, TrimtabError
+from trimtab.serving.spool import finished, held, read_lines
+
+if TYPE_CHECKING:
+    from trimtab.core.store import Store
+
+logger = logging.getLogger("trimtab.serving.shipper")
+
+BACKOFF_SECONDS = 10.0
+
+
+@dataclass
+class Shipped:
+    """What one round did: rows and labels that reached the store, and what had to be left out."""
+
+    written: int = 0
+    labels: int = 0
+    dropped: int = 0
+    labels_dropped: int = 0
+    store_errors: list[str] = field(default_factory=list)
+
+
+def ship_all(home: Path, own: str, model: str, store: Store, shipped: Shipped, *, last: bool = False) -> None:
+    """Ship what is finished in our own folder and in those of servers that died.
+
+    Args:
+        home: the model's spool.
+        own: the living server's name; with `last` it writes no more.
+        model: the model's name.
+        store: where it goes.
+        shipped: counts, added to as they happen.
+        last: the server is done, its open segments are whole.
+
+    Raises:
+        StoreError: the store is away; what was not shipped stays.
+    """
+    for folder in sorted(path for path in home.iterdir() if (path / "owner.lock").exists()):
+        with held(folder / "ship.lock") as mine:
+            if not mine:
+                continue
+            if folder.name == own and not last:
+                ship_folder(folder, model, store, shipped, abandoned=False)
+                continue
+            with held(folder / "owner.lock") as dead:
+                if dead or folder.name == own:
+                    ship_folder(folder, model, store, shipped, abandoned=True)
+                if dead:
+                    _remove(folder)
+
+
+def ship_folder(folder: Path, model: str, store: Store, shipped: Shipped, *, abandoned: bool) -> None:
+    """Ship one server's segments, oldest first."""
+    for path in finished(folder / "log", abandoned=abandoned):
+        lines, torn = read_lines(path)
+        shipped.dropped += int(torn)
+        shipped.written += _ship_log(path, lines, model, folder, store, shipped)
+        path.unlink(missing_ok=True)
+    for path in finished(folder / "labels", abandoned=abandoned):
+        lines, _ = read_lines(path)  # a torn label line was never acknowledged
+        shipped.labels += _ship_labels(path, lines, model, folder, store, shipped)
+        path.unlink(missing_ok=True)
+
+
+def _ship_log(path: Path, lines: list[bytes], model: str, folder: Path, store: Store, shipped: Shipped) -> int:
+    from trimtab.core import predictions
+    from trimtab.core.schema import Schema
+    from trimtab.serving.tables import log_table
+
+    written = 0
+    try:
+        by_version: dict[str, list[dict[str, Any]]] = {}
+        for line in lines:
+            request = orjson.loads(line)
+            by_version.setdefault(request["v"], []).append(request)
+        tables = []
+        for version, requests in by_version.items():
+            schema = Schema.model_validate_json((folder / "schemas" / f"{version}.json").read_bytes())
+            tables += [(version, part) for part in predictions.split_hours(log_table(requests, schema))]
+    except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are ValueErrors and TypeErrors
+        shipped.dropped += sum(_rows(line) for line in lines)
+        _set_aside(path, folder, error)
+        return 0
+    for version, table in tables:
+        predictions.write_log(store, model, version, folder.name, int(path.stem), table)
+        written += table.num_rows
+    return written
+
+
+def _ship_labels(path: Path, lines: list[bytes], model: str, folder: Path, store: Store, shipped: Shipped) -> int:
+    from trimtab.core import labels, predictions
+    from trimtab.serving.tables import label_table
+
+    if not lines:
+        return 0
+    try:
+        tables = list(predictions.split_hours(label_table(lines), "arrived_at"))
+    except (ValueError, KeyError, TypeError) as error:
+        shipped.labels_dropped += len(lines)
+        _set_aside(path, folder, error)
+        return 0
+    for table in tables:
+        labels.write_labels(store, model, folder.name, int(path.stem), table)
+    return len(lines)
+
+
+def _rows(line: bytes) -> int:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return len(orjson.loads(line)["r"])
+    return 1
+
+
+def _set_aside(path: Path, folder: Path, error: Exception) -> None:
+    """Keep a segment that cannot be converted for a person to look at; it must not hold up the others."""
+    bad = folder.parent / "bad"
+    bad.mkdir(exist_ok=True)
+    target = bad / f"{folder.name}-{path.parent.name}-{path.name}"
+    path.replace(target)
+    logger.error("a spool segment cannot be converted, kept as %s: %s: %s", target, type(error).__name__, error)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a dead server's folder once nothing is left in it."""
+    import shutil
+
+    if not finished(folder / "log", abandoned=True) and not finished(folder / "labels", abandoned=True):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _report(shipped: Shipped) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        os.write(1, orjson.dumps(shipped) + b"\n")
+
+
+def run(config: dict[str, Any]) -> None:
+    """Ship until standard input ends, then once more for `drain` seconds at most."""
+    from trimtab.core.store import open_store
+
+    home, own, model = Path(config["home"]), str(config["name"]), str(config["model"])
+    errors: list[str] = []
+    store = open_store(config["store"], on_error=errors.append)
+    delay = interval = float(config["poll"])
+    down = False
+    deadline: float | None = None
+    while True:
+        last = deadline is not None
+        shipped = Shipped()
+        failed = False
+        try:
+            ship_all(home, own, model, store, shipped, last=last)
+            if down:
+                logger.info("the store is back")
+            down, delay = False, interval
+        except StoreError as error:
+            failed = True
+            if not down:
+                logger.warning("the store is away, rows stay in the spool: %s", error)
+            down, delay = True, min(BACKOFF_SECONDS, max(delay * 2, interval))
+        except OSError as error:
+            failed = True
+            logger.error("the spool cannot be read: %s", error)
+        shipped.store_errors = errors[:]
+        errors.clear()
+        if shipped != Shipped():
+            _report(shipped)
+        if deadline is not None and (not failed or time.monotonic() >= deadline):
+            return
+        if deadline is None:
+            readable, _, _ = select.select([0], [], [], delay)
+            if readable and not os.read(0, 4096):
+                deadline = time.monotonic() + float(config["drain"])
+        else:
+            time.sleep(min(delay, 0.5))
+
+
+def main() -> None:
+    """Entry of the process."""
+    # A Ctrl-C in a terminal reaches the whole group; what ends this process is the end of its standard input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    from trimtab.core import logs
+
+    config = orjson.loads(sys.argv[1])
+    logs.setup(config.get("log_level", "INFO"), process="shipper", model=config["model"])
+    try:
+        run(config)
+    except TrimtabError as error:
+        logger.error("%s", error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

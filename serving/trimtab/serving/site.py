@@ -1,0 +1,110 @@
+"""Feedback and the page, in FastAPI: off the hot path, typed with pydantic."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from trimtab.core.errors import RequestError
+from trimtab.core.records import rfc3339, utcnow
+from trimtab.serving.feedback import Feedback, Receipt, check_labels
+from trimtab.serving.http import error_body
+
+if TYPE_CHECKING:
+    from trimtab.serving.app import InferenceApp
+    from trimtab.serving.log import PredictionLog
+    from trimtab.serving.metrics import Metrics
+
+PAGE_HEADERS = {
+    # Nothing is loaded from elsewhere, and the page says so to the browser.
+    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "cache-control": "no-cache",
+}
+
+
+def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastAPI:
+    """The app behind `/feedback` and `/`.
+
+    Args:
+        app: gives the model that serves now.
+        log: its label segments keep the feedback.
+        metrics: counts labels.
+    """
+    site = FastAPI(title=f"Trimtab: {app.config.model}", docs_url=None, redoc_url=None)
+    page = (files("trimtab.serving") / "page.html").read_text(encoding="utf-8")
+
+    @site.get("/", response_class=HTMLResponse)
+    async def show_page() -> HTMLResponse:
+        """The page to try the model on."""
+        return HTMLResponse(page, headers=PAGE_HEADERS)
+
+    @site.get("/page.json")
+    async def describe_model() -> JSONResponse:
+        """What the page needs: model, versions, fields, target; private fields' examples are left out."""
+        champion = app.traffic.champion
+        if champion is None:
+            return JSONResponse({"model": app.config.model, "error": app.traffic.why}, 503)
+        schema = champion.schema.model_dump(mode="json")
+        for field in schema["fields"]:
+            if field["private"]:
+                field["example"] = None
+        return JSONResponse({"model": app.config.model, "versions": app.traffic.versions, "schema": schema})
+
+    @site.post("/feedback", status_code=202)
+    async def take_labels(feedback: Feedback) -> Receipt:
+        """Take labels: by prediction id or the rows' own key. 202 once they are on disk."""
+        champion = app.traffic.champion
+        try:
+            rows = check_labels(feedback, app.config.model, champion.schema if champion else None, rfc3339(utcnow()))
+            if log.full:
+                raise RequestError(
+                    503, "the spool is full, the store has been away for long", hint="send them again later"
+                )
+            lines = [orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows]
+            await asyncio.to_thread(log.labels.append, lines, len(rows))
+        except RequestError:
+            metrics.labels("refused", len(feedback.labels))
+            raise
+        except OSError as error:
+            metrics.labels("refused", len(feedback.labels))
+            raise RequestError(503, "the disk did not take the labels", got=str(error)) from error
+        metrics.labels("accepted", len(rows))
+        return Receipt(accepted=len(rows))
+
+    @site.exception_handler(RequestError)
+    async def refuse(_: Request, error: RequestError) -> Response:
+        return Response(error_body(error), error.status, media_type="application/json")
+
+    @site.exception_handler(HTTPException)
+    async def refuse_path(_: Request, error: HTTPException) -> Response:
+        return await refuse(_, RequestError(error.status_code, str(error.detail)))
+
+    @site.exception_handler(RequestValidationError)
+    async def refuse_body(_: Request, error: RequestValidationError) -> Response:
+        refusal = first_mistake(error.errors())
+        metrics.labels("refused", 1)
+        return await refuse(_, refusal)
+
+    return site
+
+
+def first_mistake(errors: Any) -> RequestError:
+    """The first of pydantic's errors as a refusal that names the entry: `labels[3].value`."""
+    first = errors[0]
+    if first["type"] == "json_invalid":
+        return RequestError(400, "the body is no JSON", got=str(first.get("ctx", {}).get("error", ""))[:200])
+    place = ""
+    for part in first["loc"][1:]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}"
+    got = first.get("input")
+    shown = repr(got)[:80] if isinstance(got, (str, int, float, bool, type(None))) else type(got).__name__
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return RequestError(400, message, object=place.lstrip(".") or "body", got=shown)

@@ -1,0 +1,129 @@
+"""The spool: JSON lines on disk between the request path and the store.
+
+Layout below `<spool>/<model>/`, one folder for each start of a server:
+
+    <server>/owner.lock           held (flock) by the server while it lives
+    <server>/ship.lock            held by the process that ships this folder
+    <server>/log/00000000.open    being written; lines of answered requests
+    <server>/log/00000000.jsonl   finished: the shipper takes it, and deletes it once the store has its rows
+    <server>/labels/…             the same for feedback, each line on disk before its call is answered
+    <server>/schemas/<version>.json
+    <server>/bad/                 what could not be converted, kept for a person to look at
+
+What a dead server left open counts as finished: whole lines are taken, a torn last one is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+OPEN, DONE = ".open", ".jsonl"
+
+
+class SegmentWriter:
+    """Appends lines to numbered segments; a segment is finished after some seconds or rows.
+
+    Args:
+        folder: `<server>/log` or `<server>/labels`.
+        seconds, rows: when a segment is finished, whichever comes first.
+        sync: flush each append to the disk itself, so that it outlives a power cut.
+    """
+
+    def __init__(self, folder: Path, seconds: float, rows: int, *, sync: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._seconds, self._limit, self._sync = seconds, rows, sync
+        self._lock = threading.Lock()
+        self._number = 0
+        self._file: IO[bytes] | None = None
+        self._rows = 0
+        self._since = 0.0
+
+    def append(self, lines: Iterable[bytes], rows: int) -> None:
+        """Write whole lines (each ends in a newline) that hold so many rows.
+
+        Raises:
+            OSError: the disk did not take them; nothing is left half-written in the segment.
+        """
+        with self._lock:
+            if self._file is None:
+                self._file = (self.folder / f"{self._number:08d}{OPEN}").open("ab", buffering=0)
+                self._since = time.monotonic()
+            start = self._file.tell()
+            body = memoryview(b"".join(lines))
+            try:
+                while body:
+                    body = body[self._file.write(body) :]
+                if self._sync:
+                    os.fsync(self._file.fileno())
+            except OSError:
+                self._file.truncate(start)
+                raise
+            self._rows += rows
+            if self._rows >= self._limit:
+                self._finish()
+
+    def tick(self) -> None:
+        """Finish the segment if it is old enough."""
+        with self._lock:
+            if self._file is not None and time.monotonic() - self._since >= self._seconds:
+                self._finish()
+
+    def finish(self) -> None:
+        """Finish the open segment, so that it can be shipped."""
+        with self._lock:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._file is None:
+            return
+        self._file.close()
+        opened = self.folder / f"{self._number:08d}{OPEN}"
+        opened.replace(opened.with_suffix(DONE))
+        self._file, self._rows = None, 0
+        self._number += 1
+
+
+def finished(folder: Path, *, abandoned: bool = False) -> list[Path]:
+    """The segments that can be shipped, oldest first; `abandoned`: their writer is dead, open ones count too."""
+    suffixes = {DONE, OPEN} if abandoned else {DONE}
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(path for path in folder.iterdir() if path.suffix in suffixes)
+    return []
+
+
+def read_lines(path: Path) -> tuple[list[bytes], bool]:
+    """The segment's whole lines, and whether its last one was torn."""
+    body = path.read_bytes()
+    whole, _, torn = body.rpartition(b"\n")
+    return (whole.split(b"\n") if whole else []), bool(torn)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Try to hold a lock file for as long as the block runs; False where another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+
+
+def size_of(home: Path) -> int:
+    """Bytes of all segments of all servers below a model's spool."""
+    total = 0
+    for pattern in ("*/log/*", "*/labels/*"):
+        for path in home.glob(pattern):
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
+    return total

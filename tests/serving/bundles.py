@@ -1,0 +1,313 @@
+"""Tiny real models as bundles: built with onnx.helper, signed, published, promoted; a server in a child process.
+
+`digits`: one 8×8 image and a key, ten classes. `numbers`: four numbers in one input, regression.
+`mixed`: a number, a nullable number, a category, a private name; two classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trimtab.core import bundle, ledger, settings, signing
+from trimtab.core.schema import Field, Schema, Target
+from trimtab.core.store import Store, open_store
+
+DIGITS = Schema(
+    fields=(
+        Field(name="image_id", kind="id"),
+        Field(name="image", kind="image", shape=(8, 8), range=(0, 16)),
+    ),
+    target=Target(name="digit", kind="category", classes=tuple("0123456789")),
+)
+NUMBERS = Schema(
+    fields=tuple(Field(name=name, kind="number", nullable=name == "d") for name in "abcd"),
+    target=Target(name="y", kind="number"),
+)
+MIXED = Schema(
+    fields=(
+        Field(name="age", kind="number", unit="years", range=(0, 120)),
+        Field(name="income", kind="number", nullable=True),
+        Field(name="plan", kind="category", categories=("basic", "plus"), nullable=True),
+        Field(name="name", kind="text", private="drop"),
+        Field(name="email", kind="text", private="hash"),
+        Field(name="customer", kind="id"),
+        Field(name="seen", kind="time"),
+    ),
+    target=Target(name="churn", kind="category", classes=("no", "yes")),
+)
+SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED}
+
+
+def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False) -> None:
+    """The files of a bundle without its manifest; `wrong`: its recorded outputs are not the graph's."""
+    import onnx
+    import onnxruntime as ort
+
+    folder.mkdir(parents=True, exist_ok=True)
+    schema = SCHEMAS[kind]
+    model = _GRAPHS[kind](np.random.default_rng(seed))
+    onnx.checker.check_model(model)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    (folder / "schema.json").write_text(schema.model_dump_json())
+    tensors = _rows(kind, np.random.default_rng(seed + 1), 5)
+    output = "value" if schema.target.kind == "number" else "probabilities"
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result = session.run([output], tensors)[0]
+    if wrong:
+        result = result[::-1] + 0.01
+    inputs = {
+        name: [[None if v != v else v for v in row] for row in tensor.tolist()] if tensor.ndim == 2 else tensor.tolist()
+        for name, tensor in tensors.items()
+    }
+    expected = {"inputs": inputs, "outputs": {output: result.tolist()}, "tolerance": 1e-5}
+    (folder / "expected.json").write_text(json.dumps(expected))
+
+
+def _rows(kind: str, rng: np.random.Generator, n: int) -> dict[str, Any]:
+    if kind == "digits":
+        return {"image": rng.uniform(0, 16, (n, 8, 8)).astype(np.float32)}
+    if kind == "numbers":
+        rows = rng.normal(size=(n, 4)).astype(np.float32)
+        rows[0, 3] = np.nan
+        return {"input": rows}
+    return {
+        "age": rng.uniform(18, 80, (n, 1)).astype(np.float32),
+        "income": np.array([[np.nan], *[[30.0]] * (n - 1)], np.float32),
+        "plan": np.array([["basic"], ["plus"], [""], *[["new"]] * (n - 3)], dtype=object),
+    }
+
+
+def _digits(rng: np.random.Generator) -> Any:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array((rng.normal(size=(64, 10)) / 16).astype(np.float32), "w")
+    return _model(
+        [
+            helper.make_node("Flatten", ["image"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 8, 8])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 10])],
+        [weights],
+    )
+
+
+def _numbers(rng: np.random.Generator) -> Any:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array(rng.normal(size=(4, 1)).astype(np.float32), "w")
+    zero = numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    return _model(
+        [
+            helper.make_node("IsNaN", ["input"], ["nan"]),
+            helper.make_node("Where", ["nan", "zero", "input"], ["filled"]),
+            helper.make_node("MatMul", ["filled", "w"], ["value"]),
+        ],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("value", TensorProto.FLOAT, ["n", 1])],
+        [weights, zero],
+    )
+
+
+def _mixed(rng: np.random.Generator) -> Any:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array((rng.normal(size=(3, 2)) / 30).astype(np.float32), "w")
+    zero = numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    encode = helper.make_node(
+        "LabelEncoder",
+        ["plan"],
+        ["code"],
+        domain="ai.onnx.ml",
+        keys_strings=["basic", "plus"],
+        values_floats=[1.0, 2.0],
+        default_float=0.0,
+    )
+    return _model(
+        [
+            encode,
+            helper.make_node("IsNaN", ["income"], ["nan"]),
+            helper.make_node("Where", ["nan", "zero", "income"], ["filled"]),
+            helper.make_node("Concat", ["age", "filled", "code"], ["x"], axis=1),
+            helper.make_node("MatMul", ["x", "w"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        [
+            helper.make_tensor_value_info("age", TensorProto.FLOAT, ["n", 1]),
+            helper.make_tensor_value_info("income", TensorProto.FLOAT, ["n", 1]),
+            helper.make_tensor_value_info("plan", TensorProto.STRING, ["n", 1]),
+        ],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [weights, zero],
+    )
+
+
+def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: list[Any]) -> Any:
+    from onnx import helper
+
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, weights)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9)
+
+
+_GRAPHS = {"digits": _digits, "numbers": _numbers, "mixed": _mixed}
+
+
+@dataclass
+class Place:
+    """A store, keys and settings of one test."""
+
+    root: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.environ = {
+            "TRIMTAB_STORE": (self.root / "store").as_uri(),
+            "TRIMTAB_HOME": str(self.root / "home"),
+            "HOME": str(self.root),
+        }
+        self.settings = settings.load(self.environ)
+        self.store: Store = open_store(self.settings.store, self.settings)
+        self.key = signing.ensure_keypair(self.settings)
+
+    def publish(self, name: str, kind: str, seed: int = 0, **options: Any) -> str:
+        """Publish a tiny model as a version."""
+        threshold = options.pop("threshold", None)
+        folder = self.root / "bundles" / f"{name}-{kind}-{seed}"
+        write_bundle(folder, kind, seed, **options)
+        return bundle.publish_bundle(
+            self.store, name, folder, self.key, metrics={}, threshold=threshold, lineage={}, project={"name": name}
+        )
+
+    def say(self, name: str, event: str, version: str, percent: int = 0) -> None:
+        """Append to the ledger."""
+        state = ledger.state(self.store, name)
+        made = ledger.append(
+            self.store, name, event, version, expect=state, who="test", why="a test", percent=percent
+        )
+        assert made is not None
+
+    def serve(self, name: str, kind: str, seed: int = 0) -> str:
+        """Publish and promote."""
+        version = self.publish(name, kind, seed)
+        self.say(name, "promoted", version)
+        return version
+
+
+@dataclass
+class Running:
+    """A server in a child process."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+    metrics_url: str
+    log: Path
+
+    def get(self, path: str, accept: str = "*/*") -> tuple[int, Any]:
+        """GET a path: status and decoded JSON (or text)."""
+        request = urllib.request.Request(self.url + path, headers={"Accept": accept})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                body, status = answer.read(), answer.status
+        except urllib.error.HTTPError as error:
+            body, status = error.read(), error.code
+        try:
+            return status, json.loads(body)
+        except ValueError:
+            return status, body.decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels."""
+        from prometheus_client.parser import text_string_to_metric_families
+
+        with urllib.request.urlopen(self.metrics_url, timeout=10) as answer:
+            text = answer.read().decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def until(self, what: Any, seconds: float = 20.0) -> None:
+        """Wait until a condition holds."""
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, f"not in time; the server's log:\n{self.log.read_text()}"
+            time.sleep(0.02)
+
+    def until_ready(self) -> None:
+        """Wait until the model is ready."""
+        self.until(lambda: self.get("/v2/health/ready")[0] == 200)
+
+
+@contextlib.contextmanager
+def running(place: Place, name: str, *options: str, wait: bool = True) -> Iterator[Running]:
+    """`trimtab serve` on free ports of loopback; ended with SIGTERM."""
+    with starting(place, name, *options) as server:
+        server.until(lambda: _answers(server))
+        if wait:
+            server.until_ready()
+        yield server
+
+
+@contextlib.contextmanager
+def starting(place: Place, name: str, *options: str) -> Iterator[Running]:
+    """The same, before it answers."""
+    ports = free_ports(2)
+    log = place.root / f"server-{ports[0]}.log"
+    command = [
+        *(sys.executable, "-c", "import typer; from trimtab.cli.serve import serve; typer.run(serve)", name),
+        *("--port", str(ports[0]), "--metrics-port", str(ports[1])),
+        *("--poll-seconds", "0.1", "--flush-seconds", "0.2"),
+        *options,
+    ]
+    environ = {**os.environ, **place.environ}
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(command, env=environ, stderr=stderr, stdout=stderr)
+    try:
+        yield Running(process, f"http://127.0.0.1:{ports[0]}", f"http://127.0.0.1:{ports[1]}/metrics", log)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+                raise
+
+
+def _answers(server: Running) -> bool:
+    try:
+        return server.get("/v2/health/live")[0] == 200
+    except OSError:
+        return False
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports of loopback that nobody listens on now."""
+    import socket
+
+    bound = [socket.socket() for _ in range(n)]
+    for one in bound:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in bound]
+    for one in bound:
+        one.close()
+    return ports
