@@ -1,0 +1,1 @@
+"""Ingest: rows from files, bundled data, datasets and the log, as one typed dataset."""

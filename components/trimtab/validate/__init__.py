@@ -1,0 +1,1 @@
+"""Validate: what the rows are good for; the schema resolved, useless fields and rows left out by name."""

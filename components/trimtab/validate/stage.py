@@ -1,0 +1,136 @@
+"""Validate: decides from the rows what the model may use, says so by name, and resolves the schema.
+
+What can be answered is answered with a warning: a feature without values or with one value is dropped, rows without a
+target are left out, repeated rows count once, classes too rare to learn are left out. What cannot raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trimtab.core.datasets import iter_tables, read_manifest, write_dataset
+from trimtab.core.errors import DataError
+from trimtab.core.profile import Profile
+from trimtab.core.refusals import refuse
+from trimtab.core.schema import Schema
+from trimtab.validate.decide import Decisions, decide
+from trimtab.validate.repeats import Repeats
+from trimtab.validate.report import render
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ValidateConfig(BaseModel):
+    """What to hold the rows to.
+
+    Attributes:
+        schema: fields and target as declared.
+        task: classification or regression.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, serialize_by_alias=True)
+
+    schema_: Schema = Field(alias="schema")
+    task: Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """What was decided.
+
+    Attributes:
+        schema: resolved: classes and categories known, dropped fields removed (and in `ignored`).
+        rows: rows kept.
+        dropped: field → why it is not used.
+        left_out_rows: rows left out, for whatever reason.
+        warnings: what a person should know, in sentences.
+        digest, judge_digest: of the two datasets.
+    """
+
+    schema: Schema
+    rows: int
+    dropped: dict[str, str]
+    left_out_rows: int
+    warnings: tuple[str, ...]
+    digest: str
+    judge_digest: str
+
+
+def validate(
+    config: ValidateConfig, data: Path, judge: Path, data_out: Path, judge_out: Path, report_out: Path
+) -> ValidateResult:
+    """Check rows and resolve the schema; streams, in bounded memory.
+
+    Args:
+        config: schema and task.
+        data: dataset folder of rows to train on.
+        judge: dataset folder of rows to judge on; may have no rows. Classes and categories that training does not
+            know stay in it: a model is wrong on them.
+        data_out, judge_out: where the kept rows go, with the resolved schema.
+        report_out: an HTML report.
+
+    Raises:
+        DataError: a folder is no dataset, lacks columns, or its rows cannot be learned from.
+    """
+    schema = config.schema_
+    if (schema.target.kind == "category") != (config.task == "classification"):
+        raise DataError("the target does not fit the task", object=schema.target.name, got=config.task)
+    profile = Profile(schema)
+    for table in iter_tables(data):
+        _has_columns(table, schema, data)
+        profile.add(table)
+    refuse(profile, str(read_manifest(data).note.get("name") or "the data"))
+    decisions = decide(profile)
+    repeats = Repeats(schema, profile.repeated_ids())
+    kept = write_dataset(data_out, _kept(data, decisions, repeats), decisions.schema, read_manifest(data).note)
+    # The judge's rows have labels by their making; rows without one could not be counted.
+    judged = write_dataset(judge_out, _judge(judge, decisions), decisions.schema, read_manifest(judge).note)
+    warnings = (*decisions.warnings, *repeats.warnings())
+    result = ValidateResult(
+        schema=decisions.schema,
+        rows=kept.rows,
+        dropped=decisions.dropped,
+        left_out_rows=profile.rows - kept.rows,
+        warnings=warnings,
+        digest=kept.digest,
+        judge_digest=judged.digest,
+    )
+    report_out.parent.mkdir(parents=True, exist_ok=True)
+    report_out.write_text(render(profile, decisions.dropped, warnings, kept.rows, judged.rows), encoding="utf-8")
+    return result
+
+
+def _has_columns(table: pa.Table, schema: Schema, folder: Path) -> None:
+    missing = [n for n in (*schema.by_name, schema.target.name) if n not in table.column_names]
+    if missing:
+        raise DataError("the dataset lacks columns", object=str(folder), expected=", ".join(missing))
+
+
+def _columns(table: pa.Table, decisions: Decisions) -> pa.Table:
+    return table.select([n for n in table.column_names if n not in decisions.dropped])
+
+
+def _kept(folder: Path, decisions: Decisions, repeats: Repeats) -> Iterator[pa.Table]:
+    import pyarrow.compute as pc
+
+    for table in iter_tables(folder):
+        target = table[decisions.schema.target.name]
+        keep: Any = pc.is_valid(target)
+        if decisions.classes is not None:
+            import pyarrow as pa
+
+            keep = pc.is_in(target, value_set=pa.array(decisions.classes, pa.string()))
+        yield repeats.first(_columns(table.filter(keep), decisions))
+
+
+def _judge(folder: Path, decisions: Decisions) -> Iterator[pa.Table]:
+    import pyarrow.compute as pc
+
+    for table in iter_tables(folder):
+        yield _columns(table.filter(pc.is_valid(table[decisions.schema.target.name])), decisions)
