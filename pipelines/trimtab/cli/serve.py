@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from trimtab.core.errors import ProjectError
 from trimtab.core.settings import load
 
 
@@ -27,7 +26,8 @@ def serve(
     """Serve a model over KServe's V1 and V2 REST protocol; champion and canary follow the ledger."""
     from prometheus_client import CollectorRegistry
 
-    from trimtab.core import bundle, logs
+    from trimtab.cli.choose import only_model
+    from trimtab.core import logs
     from trimtab.core.store import open_store
     from trimtab.core.store.keys import check_name
     from trimtab.core.tokens import ensure_token
@@ -36,16 +36,7 @@ def serve(
 
     settings = load()
     if not model:
-        known = bundle.list_models(open_store(settings.store, settings))
-        if len(known) != 1:
-            raise ProjectError(
-                "which model shall be served?",
-                object=settings.store,
-                expected="its name as the argument",
-                got=f"models {', '.join(known)}" if known else "a store without models",
-                hint="trimtab run FILE makes one" if not known else f"trimtab serve {known[0]}",
-            )
-        model = known[0]
+        model = only_model(open_store(settings.store, settings))
     check_name(model)
     logs.setup(settings.log_level, process="server", model=model)
     ensure_token(settings)
