@@ -1,7 +1,5 @@
 """Ingest as a KFP component: rows to train on, and rows to judge on."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from trimtab.core.kubeflow import stage_component
@@ -13,9 +11,8 @@ def ingest(
     source: str,
     data: dsl.Output[dsl.Dataset],
     judge: dsl.Output[dsl.Dataset],
-) -> NamedTuple("Ingested", [("rows", int), ("digest", str)]):
+) -> None:
     import json
-    from collections import namedtuple
     from pathlib import Path
 
     from trimtab.core import settings
@@ -34,4 +31,3 @@ def ingest(
         )
     data.metadata.update({"digest": result.digest, "rows": result.rows, "source_digest": result.source_digest})
     judge.metadata.update({"digest": result.judge_digest, "rows": result.judge_rows})
-    return namedtuple("Ingested", ["rows", "digest"])(result.rows, result.digest)

@@ -228,12 +228,8 @@ class _Column:
 
         if pa.types.is_string(array.type):
             array = self._json(array)
-        lists, sizes = array, np.ones(0)
-        while (
-            pa.types.is_list(lists.type)
-            or pa.types.is_large_list(lists.type)
-            or pa.types.is_fixed_size_list(lists.type)
-        ):
+        lists = array
+        while _is_list(lists.type):
             lists = lists.flatten()
         nested = array.type != lists.type
         expected = f"{self.field.size} numbers a row (shape {list(self.field.shape)})"

@@ -13,7 +13,7 @@ def validate(
     checked: dsl.Output[dsl.Dataset],
     checked_judge: dsl.Output[dsl.Dataset],
     report: dsl.Output[dsl.HTML],
-):
+) -> None:
     from pathlib import Path
 
     from trimtab.core.runs import stage_record

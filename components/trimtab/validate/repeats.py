@@ -65,6 +65,6 @@ class Repeats:
             shown = ", ".join(repr(k) for k in list(self.differing)[:5])
             found.append(
                 f"{len(self.differing):,} values of {self.field!r} name several different rows, all kept: {shown}"
-                f"{', …' if len(self.differing) > 5 else ''} (a label sent by that key counts for its latest prediction)"
+                f"{', …' if len(self.differing) > 5 else ''} (a label by that key counts for its latest prediction)"
             )
         return found

@@ -46,11 +46,10 @@ def _row(column: Column, why: str) -> str:
     count = max(1, column.present * field.size)
     cells = (f"{column.low:g}", f"{column.high:g}", f"{column.total / count:.4g}") if numeric else ("", "", "")
     values = f"{len(column.counts):,}{'+' if column.overflow else ''}" if field.kind == "category" else ""
+    figures = "".join(f"<td class=n>{cell}" for cell in (*cells, values))
     return (
         f"<tr{' class=dropped' if why else ''}><td>{escape(field.name)}<td>{field.kind}"
-        f"<td class=n>{column.missing:,}"
-        + "".join(f"<td class=n>{c}" for c in (*cells, values))
-        + f"<td>{escape(why)}</tr>"
+        f"<td class=n>{column.missing:,}{figures}<td>{escape(why)}</tr>"
     )
 
 

@@ -72,7 +72,8 @@ def validate(
         data: dataset folder of rows to train on.
         judge: dataset folder of rows to judge on; may have no rows. Classes and categories that training does not
             know stay in it: a model is wrong on them.
-        data_out, judge_out: where the kept rows go, with the resolved schema.
+        data_out: where the kept rows go, with the resolved schema.
+        judge_out: where the judge rows go, likewise.
         report_out: an HTML report.
 
     Raises:
