@@ -1,0 +1,1 @@
+"""Fit one candidate, with honest predictions and calibrated probabilities."""

@@ -1,0 +1,26 @@
+"""The stage train as a KFP component."""
+
+from kfp import dsl
+
+from trimtab.core.kubeflow import stage_component
+
+
+@stage_component
+def train(
+    config: str, prepared: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]
+) -> None:
+    from pathlib import Path
+
+    from trimtab.core.runs import stage_record
+    from trimtab.train.stage import TrainConfig, train
+
+    settings = TrainConfig.model_validate_json(config)
+    with stage_record("train", settings.name) as record:
+        result = train(settings, Path(prepared.path), Path(model.path))
+        figures = {name: figure["value"] for name, figure in result.figures.items()}
+        shown = {**figures, "epochs": result.epochs, "parameters": result.parameters}
+        record.result(figures={**shown, "fit_seconds": result.seconds}, artifacts={"model": result.digest})
+    for name, value in shown.items():
+        metrics.log_metric(name, value)
+    model.metadata["digest"] = result.digest
+    model.metadata["candidate"] = settings.name

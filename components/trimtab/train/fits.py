@@ -1,0 +1,171 @@
+"""One fit with Lightning, and the honest predictions of several."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from trimtab.core.errors import ModelError
+
+Array = np.ndarray[Any, Any]
+State = dict[str, torch.Tensor]
+CHECKS = 8  # how often a fit is looked at on the rows held out
+PREDICT_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a candidate is trained.
+
+    Attributes:
+        epochs: of the whole cycle.
+        batch_size: rows of a step.
+        seed: of weights, order and augmentation.
+        accelerator: Lightning's name, `cpu` or `gpu`.
+        name: the candidate's, for errors.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    accelerator: str
+    name: str
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps of a whole fit on so many rows."""
+        return self.epochs * steps_an_epoch(rows, self.batch_size)
+
+
+def steps_an_epoch(rows: int, batch_size: int) -> int:
+    """Whole batches in the rows, at least one: a short last batch would unsettle batch normalisation."""
+    return max(1, rows // batch_size)
+
+
+class Batches:
+    """Rows in batches, in a new order each epoch; what is left over changes from epoch to epoch."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, batch_size: int, seed: int) -> None:
+        self.x, self.y, self.batch_size = x, y, batch_size
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __len__(self) -> int:
+        return steps_an_epoch(len(self.x), self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        order = torch.randperm(len(self.x), generator=self._generator)
+        for i in range(len(self)):
+            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            yield self.x[rows], self.y[rows]
+
+
+class _Watcher(pl.Callback):
+    """Stops a fit whose loss is no number, and looks at it after some of its epochs."""
+
+    def __init__(self, plan: Plan, look: Callable[[int, pl.LightningModule], None] | None) -> None:
+        self.plan, self.look = plan, look
+        every = max(1, round(plan.epochs / CHECKS))
+        self.epochs = set(range(plan.epochs, 0, -every))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Lightning's hook after each step."""
+        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        if loss is not None and not bool(torch.isfinite(loss)):
+            raise ModelError(
+                f"the loss of candidate {self.plan.name!r} is {float(loss):g} in epoch {trainer.current_epoch + 1}",
+                object=f"candidates.{self.plan.name}", expected="a finite loss", got=f"{float(loss):g}",
+                hint="lower params.learning_rate, and look at the data for values far outside the usual",
+            )  # fmt: skip
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Lightning's hook after each epoch."""
+        if self.look is not None and trainer.current_epoch + 1 in self.epochs:
+            self.look(trainer.current_epoch + 1, pl_module)
+
+
+def fit(
+    module: pl.LightningModule,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    plan: Plan,
+    stop: int = 0,
+    look: Callable[[int, pl.LightningModule], None] | None = None,
+) -> pl.LightningModule:
+    """Train a module.
+
+    Args:
+        module: fresh; trained in place.
+        x: preprocessed rows.
+        y: their targets.
+        plan: how.
+        stop: epoch after which to stop early; 0: after the whole cycle.
+        look: called with epoch and module after some epochs.
+
+    Raises:
+        ModelError: the loss is not finite, or the module itself fails.
+    """
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what hardware there is, a line each fit
+    trainer = pl.Trainer(
+        max_epochs=stop or plan.epochs,
+        accelerator=plan.accelerator,
+        devices=1,
+        callbacks=[_Watcher(plan, look)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    batches = Batches(x, y, plan.batch_size, plan.seed)
+    with warnings.catch_warnings():
+        # Lightning advises about data loader workers and epochs shorter than its logging interval: neither is used.
+        warnings.filterwarnings("ignore", module="lightning")
+        try:
+            trainer.fit(module, train_dataloaders=batches)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"candidate {plan.name!r} failed in training: {type(error).__name__}: {error}",
+                object=f"candidates.{plan.name}",
+                hint="see the task's log; forward takes one float32 tensor, and returns logits [n, k] or values [n, 1]",
+            ) from error
+    return module.cpu().eval()
+
+
+def predict(module: torch.nn.Module, x: torch.Tensor, outputs: int, name: str) -> Array:
+    """Logits [n, k] or scaled values [n, 1] of preprocessed rows, float32; the module's mode is as before.
+
+    Raises:
+        ModelError: the module returns another shape, or values that are not finite.
+    """
+    training = module.training
+    module.eval()
+    device = next((p.device for p in module.parameters()), x.device)
+    with torch.no_grad():
+        parts = [module(x[i : i + PREDICT_ROWS].to(device)).cpu() for i in range(0, len(x), PREDICT_ROWS)]
+    module.train(training)
+    raw = torch.cat(parts) if parts else torch.zeros(0, outputs)
+    if tuple(raw.shape) != (len(x), outputs):
+        raise ModelError(
+            f"forward of candidate {name!r} returns another shape", object=f"candidates.{name}",
+            expected=f"[n, {outputs}]", got=str(list(raw.shape)),
+        )  # fmt: skip
+    if not bool(torch.isfinite(raw).all()):
+        raise ModelError(
+            f"candidate {name!r} predicts values that are not finite", object=f"candidates.{name}",
+            hint="lower params.learning_rate, and look at the data for values far outside the usual",
+        )  # fmt: skip
+    result: Array = raw.float().numpy()
+    return result
+
+
+def weights(module: pl.LightningModule) -> State:
+    """A copy of the weights, on the CPU."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,184 @@
+"""Fit one candidate: honest predictions by folds, a calibrated served fit on every training row.
+
+Up to a few thousand rows each fold in turn is held out of a fit: its predictions give metrics, calibration and the
+reference sample, and how many epochs are best; then one fit on all rows is the model. Above, one fold is held out.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trimtab.core.blocks import Candidate
+from trimtab.core.errors import DataError
+from trimtab.core.metrics import calibration_error, figures
+from trimtab.core.policies import Block
+from trimtab.core.prepared import Prepared
+from trimtab.core.trained import PREDICTIONS, Predictions, TrainedModel, folder_digest, probabilities
+
+if TYPE_CHECKING:
+    import torch
+
+    from trimtab.train.fits import Plan
+
+Array = np.ndarray[Any, Any]
+STEPS = {"cnn": 400}  # of a fit on few rows; a convolution step is dear, and enough are these
+OTHER_STEPS = 800
+BATCHES = ((2_000, 32), (8_000, 64), (100_000, 256))
+LARGE_BATCH = 1024
+
+
+class TrainConfig(Block):
+    """Settings of the stage."""
+
+    candidate: Candidate
+    name: str
+    task: Literal["classification", "regression"]
+    metric: str
+    seed: int = 0
+    threads: int = Field(default=1, ge=1, le=256)
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came out.
+
+    Attributes:
+        figures: metrics on the honest predictions, each `value, low, high`.
+        digest: of the model's folder.
+        epochs: length of the served fit.
+        parameters: number of weights.
+        seconds: how long the fits took, wall.
+    """
+
+    figures: dict[str, dict[str, float]]
+    digest: str
+    epochs: int
+    parameters: int
+    seconds: float
+
+
+def train(config: TrainConfig, prepared: Path, out: Path) -> TrainResult:
+    """Train a candidate on a prepared dataset and write the model's folder (see `core.trained`).
+
+    Args:
+        config: settings.
+        prepared: what prepare wrote.
+        out: folder to write.
+
+    Raises:
+        ProjectError: the candidate's params or `uses` are wrong, or it does not fit the inputs.
+        DataError: the folder is no prepared dataset, or no row is held out.
+        ModelError: the loss is not finite, or the candidate's own code fails.
+    """
+    import torch
+
+    from trimtab.train import modules
+    from trimtab.train.fits import fit
+    from trimtab.train.held_out import held_out
+    from trimtab.train.save import save
+
+    started = time.monotonic()
+    torch.set_num_threads(config.threads)
+    data = Prepared.load(prepared)
+    rows = data.train_rows
+    folds = data.folds[rows]
+    if not (folds >= 0).any():
+        raise DataError("no row is held out to be judged on", object=str(prepared), expected="_fold: 0, 1, …", got="-1")
+    x = torch.from_numpy(data.preprocessing.apply(data.take(rows)))
+    y = _targets(data, rows, config.task)
+    outputs = len(data.schema.target.classes) if config.task == "classification" else 1
+    plan = _plan(config, modules.schedule(config.candidate), len(rows))
+
+    def build(n: int, steps: int) -> Any:
+        facts = modules.Facts(config.task, tuple(x.shape[1:]), outputs, data.schema.target.classes, rows=n, steps=steps)
+        return modules.build(config.candidate, facts)
+
+    honest = held_out(build, x, y, folds, plan, outputs)
+    torch.manual_seed(plan.seed)
+    module = build(len(rows), plan.steps(len(rows)))
+    if honest.state is None:
+        fit(module, x, y, plan, stop=honest.epochs)
+    else:
+        module.load_state_dict(honest.state)
+    module.cpu().eval()
+    model = _describe(config, data, module, honest.raw, rows[honest.rows], honest.epochs)
+    out.mkdir(parents=True, exist_ok=True)
+    predictions = _predictions(data, model, honest.raw, rows[honest.rows])
+    predictions.save(out / PREDICTIONS, model.classes)
+    save(module, model, data, out)
+    return TrainResult(
+        figures=model.figures,
+        digest=folder_digest(out),
+        epochs=model.epochs,
+        parameters=model.parameters,
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def _targets(data: Prepared, rows: Array, task: str) -> torch.Tensor:
+    import torch
+
+    truth = data.truth[rows]
+    if task == "classification":
+        return torch.from_numpy(truth.astype(np.int64))
+    scale = data.preprocessing.target
+    return torch.from_numpy(((truth - scale.mean) / scale.scale).astype(np.float32)[:, None])
+
+
+def _plan(config: TrainConfig, asked: Any, n: int) -> Plan:
+    """Epochs and batch size: as asked, else a number of steps that is enough, and at least ten passes."""
+    from trimtab.train.fits import Plan, steps_an_epoch
+
+    batch = asked.batch_size or next((size for most, size in BATCHES if n <= most), LARGE_BATCH)
+    steps = STEPS.get(config.candidate.kind, OTHER_STEPS)
+    epochs = asked.epochs or max(10, round(steps / steps_an_epoch(n, batch)))
+    return Plan(epochs, batch, config.seed, config.accelerator, config.name)
+
+
+def _predictions(data: Prepared, model: TrainedModel, raw: Array, rows: Array) -> Predictions:
+    if model.task == "classification":
+        prediction = probabilities(raw, model.temperature)
+    else:
+        prediction = raw[:, 0].astype(np.float64) * model.target.scale + model.target.mean
+    return Predictions(rows, data.folds[rows].astype(np.int64), data.truth[rows], prediction)
+
+
+def _describe(config: TrainConfig, data: Prepared, module: Any, raw: Array, rows: Array, epochs: int) -> TrainedModel:
+    from trimtab.train.calibrate import temperature
+
+    truth = data.truth[rows]
+    classify = config.task == "classification"
+    model = TrainedModel(
+        name=config.name,
+        kind=config.candidate.kind,
+        uses=config.candidate.uses,
+        params=config.candidate.params,
+        task=config.task,
+        classes=data.schema.target.classes,
+        shape=data.preprocessing.shape,
+        outputs=raw.shape[1],
+        parameters=sum(p.numel() for p in module.parameters()),
+        temperature=temperature(raw, truth) if classify else 1.0,
+        target=data.preprocessing.target,
+        embedding=int(getattr(getattr(module, "net", None), "embedding", 0)),
+        epochs=epochs,
+        seed=config.seed,
+        threads=config.threads,
+        prepared=data.digest,
+    )
+    prediction = _predictions(data, model, raw, rows).prediction
+    found = {name: f.facts() for name, f in figures(config.task, truth, prediction, config.seed).items()}
+    if classify:
+        error = round(calibration_error(truth, prediction), 6)
+        return model.model_copy(update={"figures": found, "residuals": {"calibration_error": error}})
+    errors = np.abs(prediction - truth)
+    residuals = {f"q{q:02d}": round(float(np.quantile(errors, q / 100)), 6) for q in (10, 50, 90, 95)}
+    spread = {"mean": round(float(errors.mean()), 6), "std": round(float(errors.std()), 6)}
+    return model.model_copy(update={"figures": found, "residuals": {**spread, **residuals}})
