@@ -1,0 +1,1 @@
+"""Watching deployed models: windows, drift, campaigns that answer it, and rollouts that are judged."""

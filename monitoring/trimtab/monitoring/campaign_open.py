@@ -1,0 +1,144 @@
+"""Whether an alert opens a campaign.
+
+An alert is a nudge, not evidence: the newest verdict about the champion decides. One `create` under the number that
+every rival would choose makes it exactly one campaign, however many alerts, hooks and restarts there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from trimtab.core import ledger
+from trimtab.core.records import create_record, parse_time, utcnow
+from trimtab.monitoring import windows
+from trimtab.monitoring.campaign_records import OPENED, CampaignState, Controls, all_campaigns, controls, folder
+from trimtab.monitoring.champion import Published, published
+
+if TYPE_CHECKING:
+    from trimtab.core.store import Store
+    from trimtab.monitoring.windows import Verdict
+
+# A lost campaign's cool-down doubles with each loss in a row, so many times at most.
+DOUBLINGS = 5
+WEEK = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an alert led to: the campaign that answers it, or the reason why none does."""
+
+    campaign: int | None = None
+    reason: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """As the hook's JSON: `{"campaign": n}` or `{"reason": "…"}`."""
+        return {"campaign": self.campaign} if self.campaign is not None else {"reason": self.reason}
+
+
+def answer(store: Store, model: str, *, why: str = "", now: datetime | None = None) -> Answer:
+    """Answer an alert about a model: open a campaign, or say why not.
+
+    Args:
+        store: the store.
+        model: the model's name.
+        why: the alert's summary, for the record.
+        now: the present moment, for the budget.
+
+    Returns:
+        The open campaign's number, freshly opened or not, or a reason.
+    """
+    champion = ledger.state(store, model).champion
+    if champion is None:
+        return Answer(reason=f"{model} has no champion")
+    while True:
+        campaigns = all_campaigns(store, model)
+        if campaigns and not campaigns[-1].closed:
+            return Answer(campaigns[-1].n)
+        verdict = windows.latest(store, model, champion)
+        about = published(store, model, champion)
+        reason = refusal(about, verdict, campaigns, controls(store, model), now or utcnow())
+        if reason or verdict is None:
+            return Answer(reason=reason)
+        n = len(campaigns) + 1
+        # Where a rival took the number first, the next round finds its campaign.
+        if create_record(store, f"{folder(model, n)}/opened.json", OPENED, _opening(model, verdict, why)):
+            return Answer(n)
+
+
+def refusal(
+    about: Published, verdict: Verdict | None, campaigns: Sequence[CampaignState], said: Controls, now: datetime
+) -> str:
+    """Why no campaign may open now; empty where one may. Pure.
+
+    Args:
+        about: the champion.
+        verdict: the newest verdict about it.
+        campaigns: all of the model's campaigns, each closed.
+        said: what people said.
+        now: the present moment.
+    """
+    if verdict is None:
+        return f"{about.version} has no window with a verdict yet"
+    if verdict.verdict != "drift":
+        return f"the newest verdict about {about.version} is {verdict.verdict!r} (window {verdict.window})"
+    if about.campaign.paused:
+        return "the project file pauses campaigns"
+    if said.paused:
+        return f"paused: {said.why}" if said.why else "paused"
+    if spent := budget_spent(campaigns, about, now):
+        return spent
+    if campaigns:
+        return after(campaigns, about, verdict)
+    return ""
+
+
+def budget_spent(campaigns: Sequence[CampaignState], about: Published, now: datetime) -> str:
+    """Why the budget of pipeline runs allows no more; empty while it does."""
+    runs = [r.run for c in campaigns for r in c.retrains if r.run is not None]
+    recent = sum(parse_time(r["written_at"]) > now - WEEK for r in runs)
+    if recent >= about.campaign.retrains_per_week:
+        return f"the budget is spent: {recent} retrains in 7 days, {about.campaign.retrains_per_week} allowed"
+    return ""
+
+
+def after(campaigns: Sequence[CampaignState], about: Published, verdict: Verdict) -> str:
+    """Why it is too early after the last campaign; empty where it is not."""
+    last = campaigns[-1]
+    if last.outcome == "promoted":
+        end = last.closing.get("data_end")
+        upper = (verdict.since or {}).get("upper") or verdict.last_time
+        if end and upper and parse_time(str(upper)) <= parse_time(str(end)):
+            return f"campaign {last.n} has answered this: its data reach beyond the change"
+        return ""
+    if last.closing.get("champion") != about.version:
+        return ""
+    losses = 0
+    for campaign in reversed(campaigns):
+        if campaign.outcome == "promoted":
+            break
+        losses += 1
+    pause = about.campaign.cooldown_windows * 2 ** min(losses - 1, DOUBLINGS)
+    passed = verdict.window - int(last.closing.get("window") or 0)
+    if passed < pause:
+        return f"cooling down after campaign {last.n} ({last.outcome}): {passed} of {pause:g} windows"
+    return ""
+
+
+def _opening(model: str, verdict: Verdict, why: str) -> dict[str, Any]:
+    return {
+        "model": model,
+        "version": verdict.version,
+        "window": verdict.window,
+        "since": verdict.since,
+        "first_time": verdict.first_time,
+        "last_time": verdict.last_time,
+        "layers": verdict.layers,
+        "cause": verdict.cause,
+        "words": verdict.words,
+        "cost_per_day": verdict.cost_per_day,
+        "report": verdict.report,
+        "why": why,
+    }

@@ -1,0 +1,155 @@
+"""The retrain hook's HTTP side: alerts come in, and what the watch and the campaigns left can be read.
+
+`POST /alerts` takes Alertmanager's webhook body, version 4. Everything but `/healthz` wants a bearer token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import HTTPException
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from trimtab.core.errors import NotFound, RequestError, TrimtabError
+from trimtab.core.store.keys import is_key
+from trimtab.core.tokens import TokenFile
+from trimtab.monitoring.campaign_open import Answer
+
+if TYPE_CHECKING:
+    from trimtab.core.store import Store
+
+# Alertmanager groups alerts: a body of thousands of them stays below this.
+MAX_BODY = 4 * 1024 * 1024
+READABLE = ("reports", "windows", "campaigns")
+TYPES = {"json": "application/json", "html": "text/html; charset=utf-8", "png": "image/png", "svg": "image/svg+xml"}
+# Reports are pages that others wrote: they may show, never run, load or be framed elsewhere.
+PAGE_HEADERS = {
+    "Content-Security-Policy": "sandbox allow-scripts; default-src 'unsafe-inline' data: blob: 'unsafe-eval'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Alert(BaseModel):
+    """One element of `alerts[]`; other fields are left alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    status: str = "firing"
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Alerts(BaseModel):
+    """Alertmanager's webhook body, version 4."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: str = "4"
+    alerts: list[Alert]
+
+
+def make_app(
+    store: Store,
+    tokens: TokenFile,
+    answer: Callable[[str, str], Answer],
+    status: Callable[[], dict[str, Any]],
+) -> FastAPI:
+    """The hook as an ASGI app.
+
+    Args:
+        store: what is read from.
+        tokens: who may ask.
+        answer: called with a model's name and the alert's summary; opens a campaign or says why not.
+        status: the state of every model, JSON.
+    """
+    app = FastAPI(title="Trimtab retrain hook", docs_url=None, redoc_url=None)
+
+    def allowed(request: Request) -> None:
+        if not tokens.accepts_header(request.headers.get("authorization", "")):
+            raise RequestError(401, "no accepted token", hint="send `Authorization: Bearer <token>`")
+
+    @app.exception_handler(RequestError)
+    async def refused(_: Request, error: RequestError) -> Response:
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": error.sentence()}, error.status, headers)
+
+    @app.exception_handler(TrimtabError)
+    async def failed(_: Request, error: TrimtabError) -> Response:
+        # Whoever sent the alert tries again: the store may be back by then.
+        return JSONResponse({"error": error.sentence()}, 503)
+
+    @app.exception_handler(HTTPException)
+    async def other(_: Request, error: HTTPException) -> Response:
+        return JSONResponse({"error": str(error.detail)}, error.status_code)
+
+    @app.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.post("/alerts", status_code=202, dependencies=[Depends(allowed)])
+    async def alerts(request: Request) -> dict[str, Any]:
+        body = await _body(request)
+        try:
+            read = Alerts.model_validate_json(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(p) for p in first["loc"])
+            raise RequestError(
+                400, "not an alert", object=where, expected="Alertmanager's webhook body, version 4", got=first["msg"]
+            ) from None
+        answers = await run_in_threadpool(lambda: [_answer(alert, answer) for alert in read.alerts])
+        if len(answers) == 1:
+            return answers[0]
+        opened = next((a for a in answers if "campaign" in a), None)
+        return {**(opened or {"reason": "no alert opened a campaign"}), "alerts": answers}
+
+    @app.get("/status", dependencies=[Depends(allowed)])
+    def get_status() -> dict[str, Any]:
+        return status()
+
+    @app.get("/{kind}/{rest:path}", dependencies=[Depends(allowed)])
+    def read(kind: str, rest: str) -> Response:
+        if kind not in READABLE:
+            raise RequestError(404, "nothing here", object=f"/{kind}", expected=", ".join(f"/{r}/…" for r in READABLE))
+        return _read(store, f"{kind}/{rest}")
+
+    return app
+
+
+def _answer(alert: Alert, answer: Callable[[str, str], Answer]) -> dict[str, Any]:
+    if alert.status == "resolved":
+        return Answer(reason="resolved: nothing to do").body()
+    model = alert.labels.get("model", "")
+    if not model:
+        return Answer(reason="the alert has no label `model`").body()
+    return answer(model, alert.annotations.get("summary", "")).body()
+
+
+async def _body(request: Request) -> bytes:
+    """The body, counted as it comes: a chunked one names no length."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY:
+            raise RequestError(413, "the body is too large", expected=f"at most {MAX_BODY} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _read(store: Store, key: str) -> Response:
+    """What lies under a key, or the keys below it."""
+    if key.endswith("/") and is_key(key[:-1]):
+        return JSONResponse({"keys": list(store.list(key))})
+    if not is_key(key):
+        raise RequestError(404, "nothing under that name", object=key)
+    try:
+        body = store.get(key)
+    except NotFound:
+        raise RequestError(404, "nothing under that name", object=key) from None
+    kind = TYPES.get(key.rsplit(".", 1)[-1], "application/octet-stream")
+    return Response(body, media_type=kind, headers=PAGE_HEADERS)

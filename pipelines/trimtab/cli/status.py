@@ -1,0 +1,123 @@
+"""`trimtab status`: what serves, what is tried, what the watch saw, what the campaigns do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trimtab.core.settings import Settings
+    from trimtab.core.store import Store
+
+
+def status(
+    model: Annotated[str, typer.Argument(help="The model; all of the store's unless named.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The same facts as JSON.")] = False,
+) -> None:
+    """Show champion, canary, newest windows and campaigns, and how to ask the server."""
+    import json
+
+    from trimtab.cli.which import open_model
+    from trimtab.core import bundle
+    from trimtab.core.settings import load
+    from trimtab.core.store import open_store
+
+    if model:
+        settings, store, name = open_model(model)
+        names = [name]
+    else:
+        settings = load()
+        store = open_store(settings.store, settings)
+        names = bundle.list_models(store)
+    found = [facts(store, settings, name) for name in names]
+    if as_json:
+        typer.echo(json.dumps({"store": settings.store, "models": found}, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    if not found:
+        console.print(f"{settings.store} has no model yet: [bold]trimtab run FILE[/] trains and publishes one.")
+    for one in found:
+        show(console, one)
+
+
+def facts(store: Store, settings: Settings, model: str) -> dict[str, Any]:
+    """A model's overview, with its endpoint and a request to try it with."""
+    from trimtab.monitoring.overview import overview
+
+    found = overview(store, model)
+    url = f"{settings.server_url}/v1/models/{model}:predict"
+    return {**found, "endpoint": url, "curl": example(store, model, found["champion"], url)}
+
+
+def example(store: Store, model: str, version: str | None, url: str) -> str:
+    """A curl command that the endpoint answers; the instance is made from the schema, or taken from the reference."""
+    import json
+    import shlex
+
+    if version is None:
+        return ""
+    body = json.dumps({"instances": [instance(store, model, version)]}, separators=(",", ":"), ensure_ascii=False)
+    return f"curl -s {url} -H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def instance(store: Store, model: str, version: str) -> dict[str, Any]:
+    """One row that the model takes, by field name; each value lies in its field's declared range."""
+    from trimtab.core.schema import Schema
+
+    schema = Schema.model_validate_json(store.get(f"models/{model}/versions/{version}/schema.json"))
+    row: dict[str, Any] = {}
+    for field in schema.features:
+        if field.example is not None:
+            row[field.name] = field.example
+        elif field.kind == "category":
+            row[field.name] = next(iter(field.categories), "")
+        else:
+            low, high = field.range or (None, None)
+            ends = [float(v) for v in (low, high) if v is not None]
+            value = sum(ends) / len(ends) if ends else 0.0
+            row[field.name] = _filled(tuple(field.shape), value) if field.kind == "image" else value
+    return row
+
+
+def _filled(shape: tuple[int, ...], value: float) -> Any:
+    return [_filled(shape[1:], value) for _ in range(shape[0])] if shape else value
+
+
+def show(console: Console, one: dict[str, Any]) -> None:
+    """Print one model's facts for people."""
+    from rich.markup import escape
+
+    champion = one["champion"] or "nothing yet"
+    console.print(f"[bold]{one['model']}[/]  champion [green]{champion}[/]", highlight=False)
+    if one["canary"]:
+        share = f"with {one['canary_percent']} % of requests"
+        console.print(f"  canary [yellow]{one['canary']}[/] {share}", highlight=False)
+    if one["paused"]:
+        console.print(f"  campaigns are [red]paused[/]: {escape(one['paused_why'])} (trimtab resume {one['model']})")
+    for request in one["undecided"]:
+        console.print(f"  request {request['request']}: {request['kind']} {request['version']}", highlight=False)
+    if one["windows"]:
+        console.print("  windows", highlight=False)
+    colours = {"none": "green", "watch": "yellow", "drift": "red"}
+    for w in one["windows"]:
+        colour = colours.get(w["verdict"], "white")
+        console.print(
+            f"    {w['version']} {w['window']:>4}  [{colour}]{w['verdict']:<5}[/] {w['rows']} rows, "
+            f"{w['labelled']} labelled  {escape(w['words'])}",
+            highlight=False,
+        )
+    if one["campaigns"]:
+        console.print("  campaigns", highlight=False)
+    for c in one["campaigns"]:
+        retrains = len([r for r in c["retrains"] if r["run"]])
+        state = c["outcome"] or c["phase"]
+        why = f": {escape(c['why'])}" if c["why"] else ""
+        console.print(f"    {c['campaign']:>4}  {state}, {retrains} retrains{why}", highlight=False)
+    if one["curl"]:
+        console.print(f"  endpoint {one['endpoint']}", highlight=False)
+        console.print(f"  try it:  {escape(one['curl'])}", highlight=False)
