@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -17,6 +18,7 @@ from trimtab.core.processes import local_id
 from trimtab.core.stage_records import folder
 from trimtab.pipelines import work as places
 from trimtab.pipelines.steps import Step
+from trimtab.pipelines.warm import WarmProcess
 
 if TYPE_CHECKING:
     from trimtab.core.runs import RunRequest
@@ -89,10 +91,21 @@ def _environment(store: Store, work: Path, key: str, run_id: str, request: RunRe
 
 
 def _execute(store: Store, key: str, attempt: int, request: RunRequest, work: Path) -> None:
+    # Forking is only safe where the system's libraries allow it; elsewhere KFP starts a fresh Python for each task.
+    warm = WarmProcess() if sys.platform == "linux" else None
+    try:
+        _run_graph(store, key, attempt, request, work, warm)
+    finally:
+        if warm is not None:
+            warm.close()
+
+
+def _run_graph(store: Store, key: str, attempt: int, request: RunRequest, work: Path, warm: WarmProcess | None) -> None:
     from kfp import local
 
     from trimtab.core.project import Project
     from trimtab.core.records import canonical
+    from trimtab.pipelines import handler
     from trimtab.pipelines.cache import ProvenanceCache, install
     from trimtab.pipelines.training import build, component_steps
     from trimtab.pipelines.versions import code_version
@@ -127,6 +140,8 @@ def _execute(store: Store, key: str, attempt: int, request: RunRequest, work: Pa
         cache_root=str(root),
     )
     install(ProvenanceCache(root, record_of, on_hit), root)
+    if warm is not None:
+        handler.install(warm)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     graph(data=canonical(request.data).decode(), key=key, reason=request.reason, release=request.release)
 
@@ -138,10 +153,14 @@ def _failure(store: Store, key: str, error: Exception) -> TrimtabError:
     found = runs.errors(store, key)
     if found:
         return revive(found[-1])
-    task = re.search(r"Inner task failed: \S*?'?([\w.-]+)'?", str(error))
-    stage = f"stage {task[1]}" if task else "the pipeline"
+    task = re.search(r"Inner task failed: (.*)\.$", str(error))
+    if task is None:
+        return RunError(f"the pipeline could not be run: {type(error).__name__}: {error}", object=key)
+    stage = re.sub(r"\x1b\[[0-9;]*m|'", "", task[1])
     return RunError(
-        f"{stage} ended without saying why", object=key, got=str(error)[:300], hint="its log holds the details"
+        f"stage {stage} ended without saying why",
+        object=key,
+        hint="it was killed, most likely for memory; the run's log holds its last words",
     )
 
 

@@ -129,7 +129,7 @@ def build(
         defined = add(
             define(config=configs.define(), key=key, data=data, reason=reason, release=release), "define", cached=False
         )
-        read = add(ingest(config=configs.ingest(), source=defined.output), "ingest")
+        read = add(ingest(config=configs.ingest(), source=defined.outputs["Output"]), "ingest")
         if salt:
             read.set_env_variable("TRIMTAB_SALT", salt)
         checked = add(
@@ -178,7 +178,7 @@ def build(
         add(
             deploy(
                 config=configs.deploy(),
-                version=published.outputs["version"],
+                version=published.outputs["Output"],
                 passed=won.outputs["passed"],
                 release=release,
             ),
