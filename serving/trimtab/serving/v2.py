@@ -161,6 +161,8 @@ def _tensor(one: dict[str, Any], name: str) -> np.ndarray[Any, Any]:
             hint="tensors are sent as JSON here",
         )
     values = _bytes(data, name) if kind == "BYTES" else _numbers(data, kind, name)
+    if shape[0] == 0:
+        raise RequestError(400, f"input {name!r} has no rows", object=name, expected="at least one", got="none")
     if values.size != math.prod(shape):
         raise RequestError(
             400,
