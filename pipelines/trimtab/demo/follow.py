@@ -11,6 +11,7 @@ from trimtab.core import ledger
 from trimtab.core.records import parse_time, read_record
 from trimtab.core.store import Store
 from trimtab.monitoring import campaign, windows
+from trimtab.monitoring.campaign_records import CampaignState, all_campaigns
 
 POLL_SECONDS = 0.05
 # A verdict comes within a second or two; past this the replay goes on and the window says so.
@@ -19,6 +20,8 @@ VERDICT_SECONDS = 45.0
 CAMPAIGN_SECONDS = 240.0
 # Phases in which a retraining is under way that will end by itself, with no further data.
 HOLDING = frozenset({"training", "judging", "releasing"})
+# A campaign that has just opened says `debounce` for a moment; one that stays there waits for labels or for a person.
+DEBOUNCE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -112,24 +115,29 @@ class Follower:
                 )
         return sorted(found, key=lambda a: a.at)
 
-    def campaign(self) -> campaign.CampaignState | None:
+    def campaign(self) -> CampaignState | None:
         """The newest campaign; None before the first."""
         return campaign.state(self.store, self.model)
 
-    def hold_for_campaign(self, number: int, tick: Callable[[], None]) -> None:
+    def campaigns(self) -> list[CampaignState]:
+        """All campaigns, oldest first."""
+        return all_campaigns(self.store, self.model)
+
+    def hold_for_campaign(self, number: int) -> None:
         """Wait until a campaign's first new version answers as canary, or the campaign closes without one.
 
         Args:
             number: the campaign that the alarm opened.
-            tick: called now and then, to redraw.
         """
         served = self.state()
-        end = time.monotonic() + CAMPAIGN_SECONDS
-        while time.monotonic() < end:
+        start = time.monotonic()
+        while time.monotonic() < start + CAMPAIGN_SECONDS:
             self.check()
-            tick()
             now = self.campaign()
-            if now is None or now.n != number or now.closed or now.phase not in HOLDING:
+            if now is None or now.n != number or now.closed:
+                return
+            early = now.phase == "debounce" and time.monotonic() < start + DEBOUNCE_SECONDS
+            if now.phase not in HOLDING and not early:
                 return
             state = self.state()
             new = state.canary or (state.champion if state.champion != served.champion else None)

@@ -20,10 +20,11 @@ from typing import Any
 from rich.console import Console
 
 from trimtab.client import Client
+from trimtab.core import runs
 from trimtab.core import settings as settings_module
 from trimtab.core.errors import RunError
 from trimtab.core.project import Project
-from trimtab.core.records import read_record
+from trimtab.core.signing import ensure_keypair
 from trimtab.core.store import open_store
 from trimtab.core.tokens import ensure_token
 from trimtab.demo.data import make_rows
@@ -34,9 +35,11 @@ from trimtab.demo.processes import Processes, free_ports
 from trimtab.demo.replay import Answered, Replay
 from trimtab.demo.view import View
 from trimtab.demo.workspace import Workspace
+from trimtab.monitoring.campaign_records import CampaignState
 
 # Rows of the first training; the rest is replayed.
 FIRST_ROWS = 276
+LAST_ROW = 1797
 # How often server and watch look for news, seconds: a window stands for a day here.
 POLL = "0.25"
 
@@ -79,6 +82,7 @@ class Demo:
         self.console = console
         self.environment = workspace.environment()
         self.settings = settings_module.load(self.environment)
+        ensure_keypair(self.settings)
         self.store = open_store(workspace.store_url, self.settings)
         self.processes = Processes(self.environment, workspace.logs)
         mode = "shuffled" if options.shuffle else "file order"
@@ -144,6 +148,7 @@ class Demo:
                                        "--poll-seconds", POLL, "--flush-seconds", POLL])  # fmt: skip
         self.processes.start("watch", ["watch", model, "--metrics-port", str(watch), "--poll-seconds", POLL])
         self.processes.start("hook", ["hook", "--port", str(hook), "--metrics-port", str(hook_metrics),
+                                      "--server-metrics", f"http://127.0.0.1:{metrics}/metrics",
                                       "--poll-seconds", POLL])  # fmt: skip
         self.processes.wait_until_answers("serve", f"{server_url}/v2/models/{model}/ready")
         self.processes.wait_until_answers("hook", f"{hook_url}/healthz")
@@ -160,7 +165,7 @@ class Demo:
         if first is None:
             raise RunError("the first version was not promoted", object=model, hint="read the run's log")
         self.facts.first_version = first
-        rows = make_rows(self.store, model, first, self.settings, self.source, FIRST_ROWS)
+        rows = make_rows(self.store, self.project, first, self.settings, self.source(FIRST_ROWS, LAST_ROW))
         self.console.print(
             f"[bold]3[/] Replaying {len(rows)} images as requests, {windows} a window, labels at its end"
         )
@@ -199,7 +204,7 @@ class Demo:
                             known.add(alarm.campaign)
                             window.campaign = alarm.campaign
                         view.say(f"alarm: campaign {alarm.campaign} retrains and judges")
-                        follower.hold_for_campaign(alarm.campaign, lambda: None)
+                        follower.hold_for_campaign(alarm.campaign)
             view.say("")
             view.window(window)
 
@@ -222,33 +227,29 @@ class Demo:
         facts.promotions = sum(e["event"] == "promoted" for e in events)
         facts.rejections = sum(e["event"] in {"rejected", "refused", "rolled_back"} for e in events)
         alarms = self._all_alarms(follower)
-        folders: dict[int, list[str]] = {}
-        for key in self.store.list(f"campaigns/{facts.model}/"):
-            number = key.split("/")[2]
-            if number.isdigit():
-                folders.setdefault(int(number), []).append(key)
-        for number, keys in folders.items():
-            alarm = min((a.at for a in alarms if a.campaign == number), default=None)
-            self._campaign(number, keys, alarm, answered)
+        for campaign in follower.campaigns():
+            alarm = min((a.at for a in alarms if a.campaign == campaign.n), default=None)
+            self._campaign(campaign, alarm, answered)
 
-    def _campaign(self, number: int, keys: list[str], alarm: float | None, answered: Answered) -> None:
-        retrains = sum(k.endswith("/run.json") for k in keys)
-        self.facts.retrains += retrains
-        facts: dict[str, Any] = {"campaign": number, "retrains": retrains}
-        judged = []
-        for key in keys:
-            if key.endswith("/judged.json"):
-                record = read_record(self.store, key, "judged")
-                judged.append({k: record.get(k) for k in ("version", "won", "why")})
-            elif key.endswith("/closed.json"):
-                record = read_record(self.store, key, "campaign-closed")
-                facts |= {"outcome": record.get("outcome"), "why": record.get("why")}
-        facts["judged"] = judged
-        self.facts.rejections += sum(not j["won"] for j in judged)
-        first = judged[0]["version"] if judged else None
+    def _campaign(self, campaign: CampaignState, alarm: float | None, answered: Answered) -> None:
+        judged = [r for r in campaign.retrains if r.judged is not None]
+        self.facts.retrains += sum(r.run is not None for r in campaign.retrains)
+        self.facts.rejections += sum(not r.won for r in judged)
+        first = judged[0].version if judged else None
         if alarm is not None and first in answered.first_answer:
             self.facts.alarm_to_serving_seconds.append(round(answered.first_answer[first] - alarm, 2))
-        self.facts.campaigns.append(facts)
+        self.facts.campaigns.append(
+            {
+                "campaign": campaign.n,
+                "phase": campaign.phase,
+                "outcome": campaign.outcome,
+                "why": campaign.why,
+                "retrains": [
+                    {"version": r.version, "won": r.won, "why": (r.judged or {}).get("why", "")}
+                    for r in campaign.retrains
+                ],
+            }
+        )
 
     def sum_up(self) -> None:
         """Step 5: the picture and the list of reports."""
@@ -271,7 +272,9 @@ class Demo:
         self.processes.stop()
         from trimtab.pipelines.launcher import LocalLauncher
 
-        LocalLauncher(self.store, self.settings).cancel_all()
+        launcher = LocalLauncher(self.store, self.settings)
+        for key in runs.list_runs(self.store):
+            launcher.cancel(key)
 
 
 def _last_line(log: Path) -> str:

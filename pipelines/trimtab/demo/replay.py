@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from trimtab.client import Client
 from trimtab.core.errors import RequestError
@@ -33,11 +33,8 @@ class Answered:
     first_answer: dict[str, float] = field(default_factory=dict)
 
 
-class WindowEnd(Protocol):
-    """What happens when a window's labels are in: it may wait, and fills in the verdict."""
-
-    def __call__(self, window: Window, answered: Answered) -> None:
-        """Called once a window."""
+# What happens when a window's labels are in: it may wait, and fills in the verdict.
+WindowEnd = Callable[[Window, Answered], None]
 
 
 class Replay:
@@ -116,14 +113,18 @@ class Replay:
         """One request: prediction id, version, label; None where it failed (counted, never hidden)."""
         self.answered.requests += 1
         try:
-            ask = self.client.infer if v2 else self.client.predict
-            prediction = ask(self.model, [row.record])
+            if v2:
+                inference = self.client.infer(self.model, {name: [value] for name, value in row.record.items()})
+                identity, version, label = inference.ids[0], inference.version, inference.outputs["label"][0]
+            else:
+                prediction = self.client.predict(self.model, [row.record])
+                identity, version, label = prediction.ids[0], prediction.version, prediction.predictions[0]
         except (RequestError, OSError):
             self.answered.failed += 1
             return None
-        self.answered.first_answer.setdefault(prediction.version, time.time())
-        return prediction.ids[0], prediction.version, str(prediction.predictions[0])
+        self.answered.first_answer.setdefault(version, time.time())
+        return identity, version, str(label)
 
     def _feedback(self, labels: list[dict[str, Any]]) -> None:
-        for start in range(0, len(labels), 1000):
-            self.client.feedback(self.model, labels[start : start + 1000])
+        if labels:
+            self.client.feedback(self.model, labels)
