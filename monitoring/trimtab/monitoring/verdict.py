@@ -1,0 +1,191 @@
+"""One verdict about a window from three layers: inputs, expected performance, realised performance. Pure.
+
+`none`: nothing to look at. `watch`: worth a look, nobody is woken. `drift`: harm that pages and may retrain. Inputs
+alone never say more than `watch`, because inputs that move do not have to hurt. Labels decide where there are any;
+where there are none, estimated harm must be strong and last for two windows.
+
+False alarms: without drift `watch` or more in at most `windows.watch_level` of the windows (the layers share it), and
+`drift` in at most `windows.drift_level` of them; tests/monitoring checks both by simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from trimtab.core.policies import Windows
+from trimtab.monitoring import wording
+from trimtab.monitoring.cause import Cause, cause_of
+from trimtab.monitoring.drift import Comparison, Moved
+from trimtab.monitoring.losses import Losses
+from trimtab.monitoring.performance import Realised, Yardstick
+from trimtab.monitoring.sequential import LOOKS, Look, change_point, scan
+
+Level = Literal["none", "watch", "drift"]
+ORDER: tuple[Level, ...] = ("none", "watch", "drift")
+
+# How the layers share the level at which `watch` may be wrong.
+INPUTS, EXPECTED, REALISED = 0.6, 0.1, 0.3
+# Fewer labelled rows in the newest two windows leave a verdict to the estimate.
+BLIND_ROWS = 30
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known about one window.
+
+    Attributes:
+        window: its number, from 1.
+        rows: rows in it.
+        first, last: times of its first and last row, microseconds since 1970.
+        inputs: its comparison with the reference.
+        expected: sums of its losses as estimated without labels.
+        realised: what its labels show; None before the first.
+    """
+
+    window: int
+    rows: int
+    first: int
+    last: int
+    inputs: Comparison | None
+    expected: Losses
+    realised: Realised | None
+
+
+@dataclass(frozen=True)
+class Since:
+    """When it began, microseconds since 1970: earliest plausible, most likely, latest plausible."""
+
+    lower: int
+    point: int
+    upper: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict about the newest window of a history.
+
+    Attributes:
+        verdict: all layers together.
+        layers: by layer, `inputs`, `expected`, `realised`.
+        moved: fields that moved, the clearest first; of every field where none did.
+        since: when it began; None where there is nothing.
+        cost_per_day: errors (for numbers: error in the target's unit) a day beyond the reference's.
+        cause: what kind of drift it is.
+        words: in plain English.
+        look: the realised layer's most telling stretch.
+    """
+
+    verdict: Level
+    layers: dict[str, Level]
+    moved: list[Moved]
+    since: Since | None
+    cost_per_day: float
+    cause: Cause
+    words: str
+    look: Look
+
+
+def decide(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> Decision:
+    """Judge the newest window of a version.
+
+    Args:
+        history: the version's windows since its first, oldest first; the last one is judged.
+        yardstick: its reference.
+        policy: levels and the harm that matters.
+    """
+    now = history[-1]
+    inputs, moved = _inputs(now, policy)
+    expected, guess = _expected(history, yardstick, policy)
+    look = scan(
+        yardstick.realised,
+        [h.realised.losses for h in history if h.realised is not None],
+        policy.harm,
+        binary=yardstick.binary,
+    )
+    realised: Level = "none"
+    if look.p <= policy.drift_level / LOOKS and look.harm > policy.harm:
+        realised = "drift"
+    elif look.p <= REALISED * policy.watch_level / LOOKS:
+        realised = "watch"
+    layers: dict[str, Level] = {"inputs": inputs, "expected": expected, "realised": realised}
+    verdict = max(layers.values(), key=ORDER.index)
+
+    since, harm, cause = None, 0.0, Cause.unknown
+    if realised != "none":
+        since, harm = _since_labels(history, yardstick), look.harm
+        cause = cause_of(history, yardstick, look, inputs_moved=inputs != "none")
+    elif verdict != "none":
+        since = _since_windows(history, yardstick, policy)
+        harm = max(0.0, guess.harm) if expected != "none" else 0.0
+        if expected != "none" and inputs != "none":
+            cause = Cause.covariate
+    cost = harm * yardstick.spread * _rows_per_day(history)
+    words = wording.words(verdict, layers, moved, look, guess, yardstick, since, cost, cause)
+    return Decision(verdict, layers, moved, since, cost, cause, words, look)
+
+
+def _inputs(now: Figures, policy: Windows) -> tuple[Level, list[Moved]]:
+    if now.inputs is None:
+        return "none", []
+    level = INPUTS * policy.watch_level
+    if now.inputs.p > level:
+        return "none", []
+    named = now.inputs.named(level)
+    return "watch", named or sorted(now.inputs.fields, key=lambda f: f.p)[:3]
+
+
+def _expected(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> tuple[Level, Look]:
+    """The estimate of the newest window, and of all stretches where it alone may speak."""
+    estimates = [h.expected for h in history]
+    now = scan(yardstick.estimated, estimates[-1:], policy.harm, binary=False)
+    if now.p > EXPECTED * policy.watch_level:
+        return "none", now
+    blind = sum(h.realised.labelled for h in history[-2:] if h.realised is not None) < BLIND_ROWS
+    if not blind or len(history) < 2:
+        return "watch", now
+    look = scan(yardstick.estimated, estimates, policy.harm, binary=False)
+    lasting = all(e.n and e.mean - yardstick.estimated.mean > policy.harm for e in estimates[-2:])
+    if lasting and look.p <= policy.drift_level / LOOKS:
+        return "drift", look
+    return "watch", now
+
+
+def _since_labels(history: Sequence[Figures], yardstick: Yardstick) -> Since | None:
+    """The change point of the labelled rows, in their order."""
+    parts = [h.realised for h in history if h.realised is not None and h.realised.labelled]
+    n, total, squares, first = (
+        np.concatenate([getattr(p, name) for p in parts]) for name in ("n", "total", "squares", "first")
+    )
+    order = np.argsort(first, kind="stable")
+    found = change_point(n[order], total[order], squares[order], yardstick.realised, binary=yardstick.binary)
+    if found is None:
+        return None
+    times = first[order]
+    return Since(int(times[found.lower]), int(times[found.point]), int(times[found.upper]))
+
+
+def _since_windows(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> Since:
+    """The run of windows up to the newest in which inputs or estimate were off: its first began it."""
+    first = len(history) - 1
+    while first > 0 and _off(history[first - 1], yardstick, policy):
+        first -= 1
+    before = history[max(0, first - 1)]
+    return Since(before.first, history[first].first, history[first].last)
+
+
+def _off(window: Figures, yardstick: Yardstick, policy: Windows) -> bool:
+    if _inputs(window, policy)[0] != "none":
+        return True
+    look = scan(yardstick.estimated, [window.expected], policy.harm, binary=False)
+    return look.p <= EXPECTED * policy.watch_level
+
+
+def _rows_per_day(history: Sequence[Figures]) -> float:
+    """Traffic over the newest windows; 0 where they show no time."""
+    recent = history[-10:]
+    seconds = (recent[-1].last - recent[0].first) / 1e6
+    return sum(h.rows for h in recent) / seconds * 86_400 if seconds > 0 else 0.0

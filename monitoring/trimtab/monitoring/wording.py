@@ -1,0 +1,100 @@
+"""A verdict in plain English, with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from trimtab.monitoring.cause import Cause
+from trimtab.monitoring.drift import Moved
+from trimtab.monitoring.performance import Yardstick, measured
+from trimtab.monitoring.sequential import LOOKS, Look, chance_in_words
+
+if TYPE_CHECKING:
+    from trimtab.monitoring.verdict import Level, Since
+
+_OURS = {"_label": "the model's answers", "_value": "the model's answers", "_confidence": "the model's confidence"}
+_CAUSES = {
+    Cause.covariate: "Inputs moved to where the model is less sure, which explains most of it (covariate shift).",
+    Cause.label: "Other classes are more frequent now, which explains most of it (label shift).",
+    Cause.concept: "Inputs look as before, so the right answers themselves have changed (concept drift).",
+    Cause.unknown: "Whether inputs or the right answers changed cannot be told from the data.",
+}
+
+
+def words(
+    verdict: Level,
+    layers: Mapping[str, Level],
+    moved: Sequence[Moved],
+    look: Look,
+    guess: Look,
+    yardstick: Yardstick,
+    since: Since | None,
+    cost: float,
+    cause: Cause,
+) -> str:
+    """The verdict's sentences."""
+    if verdict == "none":
+        return _quiet(look, yardstick)
+    said = []
+    if layers["realised"] != "none":
+        said.append(_realised(look, yardstick))
+    if layers["expected"] != "none":
+        said.append(_expected(guess, yardstick, alone=layers["realised"] == "none"))
+    if since is not None and layers["realised"] != "none":
+        said.append(f"Since {moment(since.point)} (between {moment(since.lower)} and {moment(since.upper)}).")
+    if cost > 0:
+        unit = "more errors" if yardstick.binary else "more error in the target's unit"
+        said.append(f"That is about {cost:,.0f} {unit} a day.")
+    if moved:
+        said.append("Moved: " + "; ".join(field(m) for m in moved[:4]) + (", …." if len(moved) > 4 else "."))
+    elif layers["realised"] != "none":
+        said.append("No input moved noticeably.")
+    if layers["realised"] != "none":
+        said.append(_CAUSES[cause])
+    elif layers["expected"] == "none":
+        said.append("Nothing shows that it hurts.")
+    return " ".join(said)
+
+
+def field(moved: Moved) -> str:
+    """One field that moved: its name, then and now, its effect."""
+    return f"{_OURS.get(moved.name, moved.name)} ({moved.words}; {moved.unit} {moved.effect:.2f})"
+
+
+def moment(micros: int) -> str:
+    """A time, UTC, to the second."""
+    return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def performance(loss: float, yardstick: Yardstick) -> str:
+    """A mean loss as a performance with its unit."""
+    shown = yardstick.shown(loss)
+    return f"{shown:.1%}" if yardstick.binary else f"{shown:.4g}"
+
+
+def _quiet(look: Look, yardstick: Yardstick) -> str:
+    if not look.losses.n:
+        return "Nothing moved; no labels yet."
+    return (
+        f"Nothing moved; {yardstick.unit} {performance(look.losses.mean, yardstick)} of {look.losses.n:,} "
+        f"labelled rows, reference {performance(yardstick.realised.mean, yardstick)}."
+    )
+
+
+def _realised(look: Look, yardstick: Yardstick) -> str:
+    now = measured(yardstick, look.losses)
+    low, high = (f"{x:.1%}" if yardstick.binary else f"{x:.4g}" for x in (now.low, now.high))
+    stretch = "the last window" if look.span == 1 else f"the last {look.span} windows"
+    return (
+        f"{yardstick.unit.capitalize()} is {performance(look.losses.mean, yardstick)} (95 % interval {low} to {high}) "
+        f"over {stretch} with {look.losses.n:,} labelled rows, against {performance(yardstick.realised.mean, yardstick)} of "
+        f"{yardstick.realised.n:,} reference rows; by chance {chance_in_words(min(1.0, look.p * LOOKS))}."
+    )
+
+
+def _expected(guess: Look, yardstick: Yardstick, *, alone: bool) -> str:
+    loss = yardstick.realised.mean + guess.harm if yardstick.realised.n else guess.losses.mean
+    text = f"The model's own doubt suggests {yardstick.unit} {performance(loss, yardstick)}"
+    return f"{text}, and no labels contradict it yet." if alone else f"{text}."
