@@ -23,7 +23,9 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 INFINITE = r"^[+-]?([iI]nf|INF|[iI]nfinity|INFINITY)$"
 
 
-def convert(raw: pa.Table, schema: Schema, origin: Origin, first: int, nulls: Sequence[str] = ()) -> pa.Table:
+def convert(
+    raw: pa.Table, schema: Schema, origin: Origin, first: int, nulls: Sequence[str] = (), *, carried: bool = False
+) -> pa.Table:
     """Typed columns: fields in order, target, `_id`, `_time`.
 
     Args:
@@ -32,6 +34,7 @@ def convert(raw: pa.Table, schema: Schema, origin: Origin, first: int, nulls: Se
         origin: where the rows come from.
         first: number (0-based) of the first row within the origin.
         nulls: further texts that mean "missing", in every column.
+        carried: the rows are a dataset of ours, whose `_id` and `_time` are taken over.
 
     Raises:
         DataError: a column holds what its kind cannot; names file, column, lines, expected and got.
@@ -57,8 +60,10 @@ def convert(raw: pa.Table, schema: Schema, origin: Origin, first: int, nulls: Se
         .typed(raw[target.source_column])
         .cast(target_field(schema).type)
     )
-    columns["_id"] = raw["_id"].cast(pa.string()) if "_id" in raw.column_names else pa.nulls(raw.num_rows, pa.string())
-    if "_time" in raw.column_names:
+    columns["_id"] = (
+        raw["_id"].cast(pa.string()) if carried and "_id" in raw.column_names else pa.nulls(raw.num_rows, pa.string())
+    )
+    if carried and "_time" in raw.column_names:
         columns["_time"] = raw["_time"].cast(TIME)
     else:
         moment = schema.time_field

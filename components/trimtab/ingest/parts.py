@@ -72,8 +72,9 @@ def _choose(names: list[str], schema: Schema, origin: Origin) -> tuple[list[str]
             if delimiter
             else "name a field's column by `column:` where it differs",
         )
-    unused = tuple(n for n in names if n not in wanted and n not in CARRIED)
-    return [n for n in names if n in wanted or n in CARRIED], unused
+    carried = CARRIED if origin.name.startswith("dataset:") else ()
+    unused = tuple(n for n in names if n not in wanted and n not in carried)
+    return [n for n in names if n in wanted or n in carried], unused
 
 
 def _other_delimiter(names: list[str], origin: Origin) -> str:

@@ -83,7 +83,7 @@ class _Reading:
             if part.unused:
                 names = ", ".join(part.unused[:12]) + (", …" if len(part.unused) > 12 else "")
                 self.warnings.append(f"{part.origin.name}: columns that no field names were left out: {names}")
-            table = convert(part.table, self.schema, part.origin, part.first, part.nulls)
+            table = convert(part.table, self.schema, part.origin, part.first, part.nulls, carried="dataset" in source)
             fresh = self._unused_before(table)
             # Rows can be pointed at in their file as long as none of a part was taken out.
             self.starts.append(self.profile.rows)
@@ -174,6 +174,29 @@ def ingest(config: IngestConfig, store: Store, data_out: Path, judge_out: Path) 
         source_digest=resolved.digest,
         warnings=tuple(reading.warnings),
     )
+
+
+def try_source(source: Any, schema: Schema, base: Path) -> tuple[str, ...]:
+    """Read a source to its end as `ingest` would, and keep nothing.
+
+    Returns:
+        warnings.
+
+    Raises:
+        DataError: as `ingest`.
+    """
+    import tempfile
+
+    from trimtab.core.store import open_store
+
+    with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
+        store = open_store(Path(folder).as_uri())
+        resolved = resolve(source, store, base)
+        reading = _Reading(schema, store, Profile(schema))
+        for _ in reading.rows(resolved.source["sources"]):
+            pass
+    refuse(reading.profile, reading.name, reading.where)
+    return tuple(reading.warnings)
 
 
 def _nothing(schema: Schema) -> pa.Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -70,8 +70,8 @@ def validate(
     Args:
         config: schema and task.
         data: dataset folder of rows to train on.
-        judge: dataset folder of rows to judge on; may have no rows. Classes and categories that training does not
-            know stay in it: a model is wrong on them.
+        judge: dataset folder of rows to judge on; may have no rows. Categories that training does not know stay
+            in it; rows of such classes, which no version can be right about, are left out.
         data_out: where the kept rows go, with the resolved schema.
         judge_out: where the judge rows go, likewise.
         report_out: an HTML report.
@@ -90,9 +90,11 @@ def validate(
     decisions = decide(profile)
     repeats = Repeats(schema, profile.repeated_ids())
     kept = write_dataset(data_out, _kept(data, decisions, repeats), decisions.schema, read_manifest(data).note)
-    # The judge's rows have labels by their making; rows without one could not be counted.
-    judged = write_dataset(judge_out, _judge(judge, decisions), decisions.schema, read_manifest(judge).note)
+    given = read_manifest(judge)
+    judged = write_dataset(judge_out, _judge(judge, decisions), decisions.schema, given.note)
     warnings = (*decisions.warnings, *repeats.warnings())
+    if judged.rows < given.rows:
+        warnings += (f"{given.rows - judged.rows:,} of {given.rows:,} judge rows have no class that is learned here",)
     result = ValidateResult(
         schema=decisions.schema,
         rows=kept.rows,
@@ -117,21 +119,22 @@ def _columns(table: pa.Table, decisions: Decisions) -> pa.Table:
     return table.select([n for n in table.column_names if n not in decisions.dropped])
 
 
-def _kept(folder: Path, decisions: Decisions, repeats: Repeats) -> Iterator[pa.Table]:
+def _answerable(table: pa.Table, decisions: Decisions) -> pa.Table:
+    """The rows whose target the model can learn: those that have one, of a class that is kept."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    for table in iter_tables(folder):
-        target = table[decisions.schema.target.name]
-        keep: Any = pc.is_valid(target)
-        if decisions.classes is not None:
-            import pyarrow as pa
+    target = table[decisions.schema.target.name]
+    if decisions.classes is None:
+        return table.filter(pc.is_valid(target))
+    return table.filter(pc.is_in(target, value_set=pa.array(decisions.classes, pa.string())))
 
-            keep = pc.is_in(target, value_set=pa.array(decisions.classes, pa.string()))
-        yield repeats.first(_columns(table.filter(keep), decisions))
+
+def _kept(folder: Path, decisions: Decisions, repeats: Repeats) -> Iterator[pa.Table]:
+    for table in iter_tables(folder):
+        yield repeats.first(_columns(_answerable(table, decisions), decisions))
 
 
 def _judge(folder: Path, decisions: Decisions) -> Iterator[pa.Table]:
-    import pyarrow.compute as pc
-
     for table in iter_tables(folder):
-        yield _columns(table.filter(pc.is_valid(table[decisions.schema.target.name])), decisions)
+        yield _columns(_answerable(table, decisions), decisions)
