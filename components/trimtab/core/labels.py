@@ -42,12 +42,14 @@ class Joined:
         matched: label rows that found a prediction (repeats included).
         unmatched: label rows that named no prediction of the table.
         contradicted: predictions with labels of different values.
+        rows: for each label row the row of its prediction, or -1.
     """
 
     table: pa.Table
     matched: int
     unmatched: int
     contradicted: int
+    rows: np.ndarray[Any, np.dtype[np.int64]]
 
 
 def write_labels(store: Store, model: str, server: str, n: int, table: pa.Table) -> str:
@@ -133,7 +135,7 @@ def join_counted(
         if name in table.column_names:
             table = table.drop_columns([name])
         table = table.append_column(name, column)
-    return Joined(table, len(hit), labels.num_rows - len(hit), int(contradicted.sum()))
+    return Joined(table, len(hit), labels.num_rows - len(hit), int(contradicted.sum()), rows)
 
 
 def _rows_by_id(predictions: pa.Table, labels: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:

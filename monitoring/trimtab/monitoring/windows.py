@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core.records import create_record, read_record
@@ -205,7 +204,16 @@ def _verdicts(store: Store, model: str, version: str) -> Iterator[Verdict]:
             yield _verdict(store, key)
 
 
-@lru_cache(maxsize=4096)
+# Records never change, so each verdict is read once, whoever asks; bounded, the oldest read goes first.
+_READ: dict[tuple[str, str], Verdict] = {}
+_READ_MOST = 4096
+
+
 def _verdict(store: Store, key: str) -> Verdict:
-    """Records never change, so each is read once."""
-    return Verdict.of(read_record(store, key, "verdict"))
+    at = (store.url, key)
+    found = _READ.get(at)
+    if found is None:
+        found = _READ[at] = Verdict.of(read_record(store, key, "verdict"))
+        while len(_READ) > _READ_MOST:
+            _READ.pop(next(iter(_READ)), None)
+    return found

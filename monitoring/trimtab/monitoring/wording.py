@@ -89,8 +89,8 @@ def _realised(look: Look, yardstick: Yardstick) -> str:
     stretch = "the last window" if look.span == 1 else f"the last {look.span} windows"
     return (
         f"{yardstick.unit.capitalize()} is {performance(look.losses.mean, yardstick)} (95 % interval {low} to {high}) "
-        f"over {stretch} with {look.losses.n:,} labelled rows, against {performance(yardstick.realised.mean, yardstick)} of "
-        f"{yardstick.realised.n:,} reference rows; by chance {chance_in_words(min(1.0, look.p * LOOKS))}."
+        f"over {stretch} with {look.losses.n:,} labelled rows, "
+        f"against {performance(yardstick.realised.mean, yardstick)} of {yardstick.realised.n:,} reference rows; by chance {chance_in_words(min(1.0, look.p * LOOKS))}."
     )
 
 
