@@ -48,7 +48,15 @@ class ProvenanceCache(kfp_cache.LocalCache):  # type: ignore[misc]
         return outputs
 
     def put(self, key: str, outputs: dict[str, Any]) -> None:
-        """As KFP's; writes first whose work it is."""
+        """As KFP's; writes first whose work it is.
+
+        Metrics are metadata alone, and KFP takes an entry whose artifact has no file for lost: they get an empty one.
+        """
+        for artifact in outputs.values():
+            path = Path(str(getattr(artifact, "path", "") or ""))
+            if path.is_absolute() and not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
         self._origin(key).write_text(json.dumps({"record": self._record_of(self._components.get(key, ""))}))
         super().put(key, outputs)
 
