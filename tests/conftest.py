@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.servers.fixtures import described, moto, s3
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
+
+__all__ = ["moto", "s3"]
 
 # Before any library reads them: more threads than cores make small fits 20 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_report_header() -> str:
+    """Say which S3 the tests use, or that there is none."""
+    return f"S3: {described()}"
 
 
 @pytest.fixture(autouse=True)

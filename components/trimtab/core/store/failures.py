@@ -64,6 +64,13 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, HTTPError | ConnectionError | TimeoutError)
 
 
+def is_unsent(error: Exception) -> bool:
+    """Whether no connection came about, so that nothing can have been written."""
+    from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+    return isinstance(error, ConnectTimeoutError | NameResolutionError | NewConnectionError)
+
+
 def explain(operation: str, what: str, error: Exception | None) -> StoreError:
     """The failure as a sentence with its next step."""
     if error is None:

@@ -154,7 +154,8 @@ class FolderStore(TreeTransfers):
                     got=os.strerror(error.errno),
                     hint="set TRIMTAB_STORE to a folder on a local disk, or to s3://bucket/prefix",
                 ) from None
-            _sync_folder(path.parent)
+            with contextlib.suppress(FileNotFoundError):  # it was deleted already, and its folder with it
+                _sync_folder(path.parent)
             return True
 
     def _replace(self, temporary: Path, path: Path) -> None:
@@ -165,7 +166,8 @@ class FolderStore(TreeTransfers):
                 except FileNotFoundError:
                     self._make_folder(temporary, path.parent)
                     continue
-                _sync_folder(path.parent)
+                with contextlib.suppress(FileNotFoundError):
+                    _sync_folder(path.parent)
                 return
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -178,9 +180,10 @@ class FolderStore(TreeTransfers):
         missing = [folder]
         while missing[-1] != self.root and not missing[-1].parent.is_dir():
             missing.append(missing[-1].parent)
-        folder.mkdir(parents=True, exist_ok=True)
-        for made in reversed(missing):
-            with contextlib.suppress(FileNotFoundError):
+        # A delete may take one of them away again at any moment: then the caller comes back.
+        with contextlib.suppress(FileNotFoundError):
+            folder.mkdir(parents=True, exist_ok=True)
+            for made in reversed(missing):
                 _sync_folder(made.parent)
 
     def _walk(self, folder: str, prefix: str, after: str) -> Iterator[str]:
@@ -208,15 +211,14 @@ class FolderStore(TreeTransfers):
     def _errors(self, operation: str, key: str) -> Iterator[None]:
         try:
             yield
-        except FileNotFoundError:
-            raise NotFound("nothing is stored under that key", object=f"{self.url}/{key}") from None
-        except IsADirectoryError:
-            if operation in {"get", "download"}:
-                raise NotFound("nothing is stored under that key", object=f"{self.url}/{key}") from None
-            raise self._clash(operation, key) from None
-        except (NotADirectoryError, FileExistsError):
-            raise self._clash(operation, key) from None
         except OSError as error:
+            absent = isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+            if absent and operation in {"get", "download"}:
+                raise NotFound("nothing is stored under that key", object=f"{self.url}/{key}") from None
+            if operation == "delete" and absent:
+                return
+            if isinstance(error, IsADirectoryError | NotADirectoryError | FileExistsError):
+                raise self._clash(operation, key) from None
             raise self._failed(operation, key, error) from error
 
     def _clash(self, operation: str, key: str) -> StoreError:

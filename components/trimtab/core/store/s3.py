@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trimtab.core.errors import NotFound, ProjectError, StoreError
 from trimtab.core.settings import S3Settings
-from trimtab.core.store.failures import S3Failure, explain, is_transient
+from trimtab.core.store.failures import S3Failure, explain, is_transient, is_unsent
 from trimtab.core.store.keys import check_key, check_prefix, is_key
 from trimtab.core.store.retry import Retry
 from trimtab.core.store.trees import TreeTransfers
@@ -144,7 +144,7 @@ class S3Store(TreeTransfers):
                 last = self._count("create", error)
                 if not is_transient(error):
                     break
-                maybe_written = True
+                maybe_written = maybe_written or not is_unsent(error)
                 continue
             if answer.status == 200:
                 return True
@@ -155,9 +155,9 @@ class S3Store(TreeTransfers):
                 break
             maybe_written = True
         if maybe_written:
+            # Neither answer nor error is known; what lies there says it, where the store can still be asked.
             with contextlib.suppress(StoreError):
-                if self.exists(key):
-                    return self._is_ours(key, body)
+                return self.get(key) == body
         raise explain("create", f"{self.url}/{key}", last) from last
 
     def get(self, key: str) -> bytes:

@@ -1,0 +1,54 @@
+"""Build the real servers that tests use into `.servers/`: `make servers`. Instant when they are there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / ".servers"
+# Release RELEASE.2025-09-07T16-13-09Z: module proxies refuse that tag (it is no semantic version) and take the
+# pseudo-version of its commit.
+MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
+
+
+def main(folder: Path = FOLDER) -> int:
+    """Install what is not there; 0 when tests have their servers."""
+    if os.environ.get("TRIMTAB_TEST_S3"):
+        print("== servers: TRIMTAB_TEST_S3 is set, tests use that S3")
+        return 0
+    target, stamp = folder / "minio", folder / "minio.version"
+    if os.access(target, os.X_OK) and (not stamp.exists() or stamp.read_text().strip() == MINIO):
+        return 0
+    if shutil.which("go") is None:
+        print(
+            "make servers: no Go toolchain was found, and MinIO is built with it.\n"
+            "  Install Go 1.24 or later (https://go.dev/dl), or point the tests at any S3 instead:\n"
+            "  TRIMTAB_TEST_S3=s3://bucket/prefix with AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY",
+            file=sys.stderr,
+        )
+        return 2
+    print(f"== servers: go install {MINIO} (about 5 minutes the first time)", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as build:
+        environment = {**os.environ, "GOBIN": build, "CGO_ENABLED": "0"}
+        code = subprocess.run(["go", "install", MINIO], env=environment, check=False).returncode
+        if code != 0:
+            print(
+                f"make servers: `go install {MINIO}` failed (exit {code}); its words are above.\n"
+                "  It needs Go 1.24 or later and a module proxy (go env GOPROXY). Any S3 will do instead:\n"
+                "  TRIMTAB_TEST_S3=s3://bucket/prefix with AWS_*",
+                file=sys.stderr,
+            )
+            return 1
+        (Path(build) / "minio").replace(target)
+    stamp.write_text(MINIO + "\n")
+    print(f"== servers: {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
