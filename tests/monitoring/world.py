@@ -223,8 +223,7 @@ def put_verdict(store: Store, version: str, window: int, verdict: str, start: da
         "cause": "cannot tell",
         **more,
     }
-    if getattr(windows, "STUB", False):
-        store.create(f"windows/{MODEL}/{version}/{number(window)}/verdict-{number(1)}.json", canonical(fields))
+    windows.create_next(store, windows.folder(MODEL, version, window), "verdict", "verdict", fields, 1)
 
 
 @dataclass
@@ -233,8 +232,11 @@ class Runs:
 
     Attributes:
         world: where records and versions go: another process, which the hook's death does not touch.
-        paired: evaluate's counts, by retrain number.
-        seed_of: which version a run publishes.
+        paired: evaluate's counts of a retrain.
+        ends: `succeeded`, `failed` (a stage says why), `died` (nobody does) or `running`.
+        passed: whether the winner passes the project's gates.
+        started: keys of the runs, in order.
+        cancelled: keys of those that were cancelled.
     """
 
     world: World
@@ -247,6 +249,7 @@ class Runs:
         "both_wrong": 1,
     }
     ends: str = "succeeded"
+    passed: bool = True
     started: list[str] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
 
@@ -270,17 +273,18 @@ class Runs:
         version = self.world.publish(int(key[:6], 16), key, request.campaign)
         prefix = f"runs/{key}/attempts/{number(1)}/evaluate.mlp/{number(1)}"
         figures = {"judge": self.paired(request)}
-        create_record(store, f"{prefix}/result.json", "stage-result", {"figures": figures, "artifacts": {}, "cost": {}})
-        runs.finish(
-            store, key, {"state": "succeeded", "version": version, "winner": "mlp", "figures": {"passed": True}}
-        )
+        cost = {"wall_seconds": 2.0, "cpu_seconds": 1.5}
+        fields = {"figures": figures, "artifacts": {}, "cost": cost}
+        create_record(store, f"{prefix}/result.json", "stage-result", fields)
+        outcome = {"state": "succeeded", "version": version, "winner": "mlp", "figures": {"passed": self.passed}}
+        runs.finish(store, key, outcome)
 
     def state(self, key: str) -> State:
         if runs.result(self.world.store, key) is not None:
             return "succeeded"
         if key in self.cancelled:
             return "cancelled"
-        return "failed" if self.ends == "failed" else "running"
+        return "failed" if self.ends in {"failed", "died"} else "running"
 
     def cancel(self, key: str) -> None:
         self.cancelled.append(key)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core import ledger, rollouts, runs
-from trimtab.core.errors import TrimtabError
+from trimtab.core.errors import StoreError, TrimtabError
 from trimtab.core.launch import Launcher, RetrainRequest
 from trimtab.core.records import create_record, utcnow
 from trimtab.core.sources import resolve
@@ -114,10 +114,10 @@ class Stepper:
         last = at.retrains[-1] if at.retrains else None
         if last is None:
             return self._debounce(at, said)
-        if last.run is None:
-            return self._wait("paused") if said.paused else self._launch(at, last)
         if last.judged is None:
-            return self._follow_run(at, last)
+            if last.run is not None:
+                return self._follow_run(at, last)
+            return self._wait("paused") if said.paused else self._launch(at, last)
         if not last.won:
             return self._lost(at, last, "failed" if last.judged.get("failed") else "rejected", last.judged["why"])
         return self._release(at, last, said)
@@ -196,6 +196,8 @@ class Stepper:
     def _launch(self, at: CampaignState, last: Retrain) -> str:
         try:
             key = self.launcher.start(self._request(at, last))
+        except StoreError:
+            raise  # the store is away, not the run at fault: the next step tries again
         except TrimtabError as error:
             self._judged(at, last, {"won": False, "failed": True, "why": error.sentence(), "version": None})
             return f"campaign {at.n}: retrain {last.k} could not be started: {error.sentence()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 
 B = TypeVar("B", bound=BaseModel)
+_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Published:
     candidate: str | None
 
 
+_known: dict[tuple[str, str, str], Published] = {}
+
+
 def published(store: Store, model: str, version: str) -> Published:
     """Read a version's manifest (unverified: servers verify what they load).
 
@@ -49,12 +52,16 @@ def published(store: Store, model: str, version: str) -> Published:
         NotFound: no such version.
         RecordError: the project in it cannot be read.
     """
-    return _published(store, model, version)
+    # Manifests never change, so each is read once; a failure is not kept.
+    key = (store.url, model, version)
+    if key not in _known:
+        if len(_known) >= _KEPT:
+            _known.clear()
+        _known[key] = _read(store, model, version)
+    return _known[key]
 
 
-@functools.lru_cache(maxsize=64)
-def _published(store: Store, model: str, version: str) -> Published:
-    """Manifests never change, so each is read once; a failure is not kept."""
+def _read(store: Store, model: str, version: str) -> Published:
     manifest = read_manifest(store, model, version)
     project, lineage = manifest.project, manifest.lineage
     dataset = lineage.get("dataset") or {}

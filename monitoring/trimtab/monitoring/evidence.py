@@ -90,7 +90,7 @@ def _errors(table: pa.Table) -> npt.NDArray[np.float64]:
         return np.zeros(0)
     truth = np.array([_number(t) for t in table["_truth"].to_pylist()])
     error = np.abs(_numbers(table, "_value") - truth)
-    return error[np.isfinite(error)]
+    return np.asarray(error[np.isfinite(error)], np.float64)
 
 
 def _number(text: Any) -> float:

@@ -45,7 +45,7 @@ class HookCollector(Collector):
         """The metrics of every model; a model that cannot be read is left out and said in the log."""
         families = _families()
         finished: Counter[str] = Counter()
-        costs: Counter[tuple[str, str]] = Counter()
+        costs: dict[tuple[str, str], float] = {}
         try:
             names = self.models()
         except TrimtabError as error:
@@ -63,7 +63,8 @@ class HookCollector(Collector):
                 assert retrain.judged is not None
                 assert retrain.run is not None
                 finished["failed" if retrain.judged.get("failed") else "succeeded"] += 1
-                costs.update(self._cost(str(retrain.run["run_key"])))
+                for place, seconds in self._cost(str(retrain.run["run_key"])).items():
+                    costs[place] = costs.get(place, 0.0) + seconds
         for outcome in ("succeeded", "failed"):
             families["runs"].add_metric([outcome], finished[outcome])
         for (stage, resource), seconds in sorted(costs.items()):
@@ -97,11 +98,13 @@ class HookCollector(Collector):
     def _cost(self, key: str) -> dict[tuple[str, str], float]:
         """Seconds by stage and resource of a run that has ended; read once."""
         if key not in self._costs:
-            found: Counter[tuple[str, str]] = Counter()
+            found: dict[tuple[str, str], float] = {}
             for stage, record in runs.stage_results(self.store, key).items():
                 for resource, name in RESOURCES.items():
-                    found[stage.split(".")[0], resource] += float((record.get("cost") or {}).get(name) or 0.0)
-            self._costs[key] = dict(found)
+                    place = (stage.split(".")[0], resource)
+                    seconds = float((record.get("cost") or {}).get(name) or 0.0)
+                    found[place] = found.get(place, 0.0) + seconds
+            self._costs[key] = found
         return self._costs[key]
 
 

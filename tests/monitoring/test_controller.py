@@ -1,0 +1,299 @@
+"""The rollout controller: requests, canaries, refusals, and rollbacks from every phase."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.monitoring.test_campaign import ROLLOUT, answer_canary, play, service
+from tests.monitoring.world import MODEL, START, Place, Runs, World, story
+
+from trimtab.core import ledger, rollouts
+from trimtab.core.records import utcnow
+from trimtab.core.store import Store
+from trimtab.monitoring import campaign, controller
+from trimtab.monitoring.campaign_data import Readers
+from trimtab.monitoring.campaign_records import all_campaigns
+
+
+@pytest.fixture
+def world(store: Store, tmp_path: Path) -> World:
+    return World(store, tmp_path, {"rollout": ROLLOUT, "campaign": {"follow_ups": 0}})
+
+
+def ask(world: World, version: str, kind: rollouts.Kind = "serve", **more: Any) -> int:
+    return rollouts.request(world.store, MODEL, version, kind=kind, who="ann", why="", **more)
+
+
+def step(world: World, place: Place | None = None) -> list[str]:
+    return controller.step(world.store, MODEL, place or Place())
+
+
+def events(world: World) -> list[tuple[str, str]]:
+    return [(e.event, e.version) for e in ledger.read(world.store, MODEL)]
+
+
+def test_the_first_version_is_promoted_at_once_also_without_a_hook(world: World) -> None:
+    version = world.publish(1)
+    ask(world, version)
+    controller.append_without_evidence(world.store, MODEL)
+    assert world.state().champion == version
+    assert step(world) == []
+    assert events(world) == [("published", version), ("promoted", version)]
+
+
+def test_without_a_hook_the_second_version_waits(world: World) -> None:
+    world.champion()
+    ask(world, world.publish(2))
+    assert controller.append_without_evidence(world.store, MODEL) == []
+
+
+def test_a_canary_is_judged_on_frozen_evidence(world: World) -> None:
+    first = world.champion()
+    new = world.publish(2)
+    n = ask(world, new)
+    step(world)
+    assert (world.state().canary, world.state().canary_percent) == (new, 50)
+    assert step(world) == []
+    assert rollouts.evidence(world.store, MODEL, n) == []
+    answer_canary(world)
+    step(world)
+    assert world.state().champion == new
+    last = ledger.read(world.store, MODEL)[-1]
+    frozen = rollouts.evidence(world.store, MODEL, n)
+    assert last.evidence is not None
+    assert (last.evidence["key"], last.evidence["digest"]) == (frozen[0].key, frozen[0].digest)
+    assert frozen[0].figures["canary"]["rows"] == 20
+    assert frozen[0].figures["champion"]["wrong"] == 6
+    assert world.state().before(new) == first
+
+
+def test_shares_go_up_step_by_step(store: Store, tmp_path: Path) -> None:
+    world = World(store, tmp_path, {"rollout": {**ROLLOUT, "shares": [10, 50]}})
+    world.champion()
+    ask(world, world.publish(2))
+    step(world)
+    assert world.state().canary_percent == 10
+    answer_canary(world)
+    step(world)
+    assert world.state().canary_percent == 50
+    # What was answered at 10 % does not count for the step at 50 %.
+    assert step(world) == []
+    answer_canary(world)
+    step(world)
+    assert world.state().canary is None
+
+
+def test_failed_requests_end_a_canary(world: World) -> None:
+    first = world.champion()
+    new = world.publish(2)
+    ask(world, new)
+    step(world)
+    step(world, Place({first: (500, 0), new: (100, 30)}))
+    assert events(world)[-1] == ("rejected", new)
+
+
+def test_replace_does_without_a_canary(store: Store, tmp_path: Path) -> None:
+    world = World(store, tmp_path, {"rollout": {"strategy": "replace"}})
+    world.champion()
+    new = world.publish(2)
+    ask(world, new)
+    step(world)
+    assert world.state().champion == new
+
+
+def test_an_undecided_canary_is_decided_after_its_time(world: World) -> None:
+    world.champion()
+    new = world.publish(2)
+    ask(world, new)
+    step(world)
+    late = controller.Controller(world.store, MODEL, Place(), Readers())
+    late.now = lambda: utcnow() + timedelta(days=2)
+    late.step()
+    assert events(world)[-1] == ("rejected", new)
+
+
+def test_a_newer_request_supersedes_an_undecided_one(world: World) -> None:
+    world.champion()
+    second, third, fourth = (world.publish(i) for i in (2, 3, 4))
+    ask(world, second)
+    step(world)
+    ask(world, third)
+    ask(world, fourth)
+    step(world)
+    assert world.state().canary == fourth
+    assert world.state().rejected == {second, third}
+    assert rollouts.undecided(world.store, MODEL)[0].version == fourth
+
+
+def test_what_a_server_refuses_is_refused_with_its_reason(world: World) -> None:
+    first = world.champion()
+    new = world.publish(2)
+    ask(world, new)
+    step(world)
+    world.refuse(new, "the signature does not match")
+    step(world)
+    assert world.state().champion == first
+    assert ledger.read(world.store, MODEL)[-1].why == "s1 refuses it: the signature does not match"
+    # Asked for again, after the cause was mended, the old refusal does not count.
+    ask(world, new)
+    step(world)
+    assert world.state().canary == new
+    assert step(world) == []
+
+
+def test_a_refused_champion_gives_way_once(store: Store, tmp_path: Path) -> None:
+    world = World(store, tmp_path, {"rollout": {"strategy": "replace"}})
+    first, second = world.champion(1), world.champion(2)
+    new = world.publish(3)
+    ask(world, new)
+    step(world)
+    for version in (new, second, first):
+        world.refuse(version, "no memory")
+        step(world)
+    assert world.state().champion == second
+
+
+def test_asking_for_what_serves_changes_nothing(world: World) -> None:
+    first = world.champion()
+    ask(world, first)
+    step(world)
+    assert ledger.read(world.store, MODEL)[-1].why == "serves already"
+    assert rollouts.undecided(world.store, MODEL) == []
+
+
+def test_two_controllers_append_once(world: World) -> None:
+    world.champion()
+    new = world.publish(2)
+    ask(world, new)
+    step(world)
+    answer_canary(world)
+    threads = [threading.Thread(target=step, args=(world,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [e for e, v in events(world) if v == new] == ["published", "canaried", "promoted"]
+
+
+def test_rollback_returns_to_the_one_before_and_only_a_person_brings_it_back(world: World) -> None:
+    first, second = world.champion(1), world.champion(2)
+    ask(world, second, "rollback")
+    controller.append_without_evidence(world.store, MODEL)
+    assert world.state().champion == first
+    ask(world, second, run_key="again")
+    step(world)
+    assert events(world)[-1] == ("rejected", second)
+    assert "trimtab promote" in ledger.read(world.store, MODEL)[-1].why
+    ask(world, second, "promote")
+    step(world)
+    assert world.state().champion == second
+    assert world.state().rolled_back == frozenset()
+
+
+def test_rollback_of_the_only_version_leaves_it(world: World) -> None:
+    first = world.champion()
+    ask(world, first, "rollback")
+    step(world)
+    assert world.state().champion == first
+    assert rollouts.undecided(world.store, MODEL) == []
+
+
+def test_a_promotion_by_hand_ends_the_canary_and_what_waits(world: World) -> None:
+    world.champion()
+    second, third = world.publish(2), world.publish(3)
+    ask(world, second)
+    step(world)
+    ask(world, third, "promote")
+    step(world)
+    assert (world.state().champion, world.state().canary) == (third, None)
+    assert second in world.state().rejected
+    assert step(world) == []
+
+
+def test_a_version_that_is_not_published_is_rejected(world: World) -> None:
+    first = world.champion()
+    ask(world, "v9-0a1b2c3d")
+    ask(world, "v8-0a1b2c3d", "promote")
+    step(world)
+    assert world.state().champion == first
+    assert rollouts.undecided(world.store, MODEL) == []
+
+
+PHASES = ["debounce", "training", "releasing", "following"]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("hook_up", [True, False])
+def test_rollback_from_every_phase(store: Store, tmp_path: Path, phase: str, hook_up: bool) -> None:
+    blocks: dict[str, Any] = {"follow_ups": 1, "approval": phase == "debounce"}
+    world = World(store, tmp_path, {"rollout": ROLLOUT, "campaign": blocks})
+    world.champion(1)
+    version = world.champion(2)
+    world.log(version, START, [i % 2 == 0 for i in range(40)])
+    world.verdict(version, 1)
+    launcher = Runs(world, ends="running" if phase == "training" else "succeeded")
+    hook = service(world, launcher=launcher)
+    hook.answer(MODEL, "")
+    hook.round()
+    if phase == "following":
+        answer_canary(world)
+        hook.round()
+        hook.round()
+    now = campaign.state(store, MODEL)
+    assert now is not None
+    assert now.phase == phase
+    before = world.state()
+    gone = before.canary or before.champion
+    assert gone is not None
+    # What `trimtab rollback` writes, in its order.
+    campaign.control(store, MODEL, "pause", who="ann", why="")
+    campaign.control(store, MODEL, "cancel", who="ann", why="", campaign=now.n)
+    ask(world, gone, "rollback")
+    if not hook_up:
+        controller.append_without_evidence(store, MODEL)
+        assert gone in world.state().rolled_back
+    hook.round()
+    hook.round()
+    state = world.state()
+    assert state.canary is None
+    assert state.champion == (before.champion if before.canary else before.before(gone))
+    assert gone in state.rolled_back
+    closed = all_campaigns(store, MODEL)
+    assert [c.outcome for c in closed] == ["cancelled"]
+    assert rollouts.undecided(store, MODEL) == []
+    assert state.champion is not None
+    world.verdict(state.champion, 9)
+    assert hook.answer(MODEL, "").reason == "paused"
+    campaign.control(store, MODEL, "resume", who="ann", why="")
+    assert hook.answer(MODEL, "").campaign is not None or "cooling down" in hook.answer(MODEL, "").reason
+
+
+def test_a_rollback_beside_a_release_wins(world: World) -> None:
+    """The hook asked for the release after the rollback was asked for: the campaign is cancelled, so it is refused."""
+    world.champion(1)
+    version = world.champion(2)
+    world.log(version, START, [i % 2 == 0 for i in range(40)])
+    world.verdict(version, 1)
+    stepper = service(world)
+    stepper.answer(MODEL, "")
+    campaign.control(world.store, MODEL, "pause", who="ann", why="")
+    campaign.control(world.store, MODEL, "cancel", who="ann", why="", campaign=1)
+    ask(world, version, "rollback")
+    new = world.publish(5)
+    ask(world, new, campaign=1, run_key="late")
+    step(world)
+    assert version in world.state().rolled_back
+    assert new in world.state().rejected
+    assert world.state().canary is None
+
+
+def test_the_story_of_a_played_campaign_is_in_order(world: World) -> None:
+    version = world.champion()
+    world.log(version, START, [i % 2 == 0 for i in range(40)])
+    world.verdict(version, 1)
+    play(world, lambda: world.store, Runs(world))
+    assert [e for e, _ in story(world.store)["events"]] == ["promoted", "published", "canaried", "promoted"]
