@@ -16,6 +16,8 @@ Array = np.ndarray[Any, Any]
 RESAMPLES = 200
 MOST_ROWS = 5000  # a bootstrap looks at no more rows than this; its width is scaled to all of them
 Z95 = 1.959964
+# Least and largest value where it is not 0 and infinity.
+BOUNDS = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "auroc"), (0.0, 1.0)) | {"r2": (-np.inf, 1.0)}
 
 
 class Figure(NamedTuple):
@@ -127,6 +129,13 @@ def _resample(n: int, seed: int) -> tuple[list[Array], float]:
     return [rng.integers(0, n, rows) for _ in range(RESAMPLES)], float(np.sqrt(n / rows))
 
 
+def _around(value: float, spread: Array, wider: float) -> tuple[float, float]:
+    """The middle 95 % of a bootstrap's values, narrowed to all rows and laid around the value itself."""
+    low, high = np.quantile(spread, [0.025, 0.975])
+    middle = float(np.median(spread))
+    return value + (float(low) - middle) / wider, value + (float(high) - middle) / wider
+
+
 def figure(name: str, truth: Array, prediction: Array, seed: int = 0) -> Figure:
     """A metric with its 95 % interval: Wilson's for accuracy, else the bootstrap's (Efron 1979).
 
@@ -141,10 +150,9 @@ def figure(name: str, truth: Array, prediction: Array, seed: int = 0) -> Figure:
     if name == "accuracy":
         return Figure(value, *wilson(value * len(truth), len(truth)))
     draws, wider = _resample(len(truth), seed)
-    spread = np.array([metric(truth[i], prediction[i]) for i in draws])
-    low, high = np.quantile(spread, [0.025, 0.975])
-    middle = float(np.median(spread))
-    return Figure(value, value + (float(low) - middle) / wider, value + (float(high) - middle) / wider)
+    low, high = _around(value, np.array([metric(truth[i], prediction[i]) for i in draws]), wider)
+    least, most = BOUNDS.get(name, (0.0, np.inf))
+    return Figure(value, max(least, low), min(most, high))
 
 
 def figures(task: str, truth: Array, prediction: Array, seed: int = 0) -> dict[str, Figure]:
@@ -164,10 +172,8 @@ def improvement(name: str, truth: Array, ours: Array, theirs: Array, seed: int =
         return sign * (metric(truth[rows], ours[rows]) - metric(truth[rows], theirs[rows]))
 
     draws, wider = _resample(len(truth), seed)
-    value, spread = gain(slice(None)), np.array([gain(i) for i in draws])
-    low, high = np.quantile(spread, [0.025, 0.975])
-    middle = float(np.median(spread))
-    return Figure(value, value + (float(low) - middle) / wider, value + (float(high) - middle) / wider)
+    value = gain(slice(None))
+    return Figure(value, *_around(value, np.array([gain(i) for i in draws]), wider))
 
 
 def confusion(truth: Array, p: Array) -> list[list[int]]:

@@ -119,7 +119,18 @@ class Configs:
         """What the report says."""
         from trimtab.export.stage import ExportConfig
 
-        return _text(ExportConfig(model=self._project.name, task=self._task, metric=self._project.metric))
+        project = self._project
+        return _text(
+            ExportConfig(
+                model=project.name,
+                task=self._task,
+                metric=project.metric,
+                reference_rows=project.windows.reference_rows,
+                statement=project.task.statement,
+                rows_per_day=project.task.rows_per_day,
+                seed=self._seed,
+            )
+        )
 
     def publish(self) -> str:
         """The whole project travels with the version; where it comes from is asked of the run record."""

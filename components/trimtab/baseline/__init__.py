@@ -1,0 +1,1 @@
+"""The score of doing nothing clever."""

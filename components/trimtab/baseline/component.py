@@ -1,0 +1,25 @@
+"""The stage baseline as a KFP component."""
+
+from kfp import dsl
+
+from trimtab.core.kubeflow import stage_component
+
+
+@stage_component
+def baseline(
+    config: str, prepared: dsl.Input[dsl.Dataset], baseline: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]
+) -> None:
+    from pathlib import Path
+
+    from trimtab.baseline.stage import BaselineConfig
+    from trimtab.baseline.stage import baseline as score
+    from trimtab.core.runs import stage_record
+
+    with stage_record("baseline") as record:
+        result = score(BaselineConfig.model_validate_json(config), Path(prepared.path), Path(baseline.path))
+        shown = {name: figure["value"] for name, figure in result.metrics.items()}
+        record.result(figures={"name": result.name, **shown}, artifacts={"baseline": result.digest})
+    for name, value in shown.items():
+        metrics.log_metric(name, value)
+    baseline.metadata["digest"] = result.digest
+    baseline.metadata["name"] = result.name

@@ -1,0 +1,50 @@
+"""The stage evaluate as a KFP component."""
+
+from kfp import dsl
+
+from trimtab.core.kubeflow import stage_component
+
+
+@stage_component
+def evaluate(
+    config: str,
+    prepared: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    judge: dsl.Input[dsl.Dataset],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    classification: dsl.Output[dsl.ClassificationMetrics],
+) -> None:
+    from pathlib import Path
+
+    from trimtab.core import settings
+    from trimtab.core.runs import stage_record
+    from trimtab.core.store import open_store
+    from trimtab.core.trained import folder_digest
+    from trimtab.evaluate.stage import EvaluateConfig, evaluate
+
+    asked = EvaluateConfig.model_validate_json(config)
+    with stage_record("evaluate", asked.name) as record:
+        env = settings.load()
+        store = open_store(env.store, env)
+        out = Path(evaluation.path)
+        result = evaluate(asked, Path(prepared.path), Path(model.path), Path(judge.path), out, store)
+        shown = {name: figure["value"] for name, figure in result.metrics.items()}
+        digest = folder_digest(out)
+        record.result(
+            figures={**shown, "rows": result.rows, "judge": result.judge, "judge_metrics": result.judge_metrics},
+            artifacts={"evaluation": digest},
+        )
+    for name, value in shown.items():
+        metrics.log_metric(name, value)
+    for name, value in (result.judge or {}).items():
+        if isinstance(value, (int, float)):
+            metrics.log_metric(f"judge_{name}", float(value))
+    if result.roc and len(result.confusion) <= 50:  # more would not fit into metadata, nor on a screen
+        import json
+
+        names = json.loads((out / "evaluation.json").read_bytes())["classes"]
+        classification.log_confusion_matrix(list(names), result.confusion)
+        classification.log_roc_curve(result.roc["fpr"], result.roc["tpr"], result.roc["threshold"])
+    evaluation.metadata["digest"] = digest
+    evaluation.metadata["candidate"] = asked.name

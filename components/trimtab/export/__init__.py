@@ -1,0 +1,1 @@
+"""The winner as one ONNX graph, proved equal to what was trained."""

@@ -1,0 +1,1 @@
+"""Choose a winner, and test it once."""
