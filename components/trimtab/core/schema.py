@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic import Field as Setting
@@ -151,6 +151,13 @@ class Schema(BaseModel):
         if self.key and self.key not in [f.name for f in self.fields if f.kind == "id"]:
             raise ValueError(f"the key {self.key!r} is no field of kind id")
         return self
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some attributes changed; what was derived from the old ones does not come along."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in set(copy.__dict__) - set(type(self).model_fields):
+            del copy.__dict__[name]
+        return copy
 
     @cached_property
     def features(self) -> tuple[Field, ...]:

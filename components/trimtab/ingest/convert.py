@@ -132,7 +132,7 @@ class _Column:
                 self._infinite(infinite, array)
             wrong = pc.invert(pc.match_substring_regex(text, NUMBER))
             if pc.any(wrong).as_py():
-                comma = pc.any(pc.match_substring_regex(text, r"^[+-]?[\d.]*,\d+$")).as_py()
+                comma = pc.all(pc.match_substring_regex(text.filter(wrong), r"^[+-]?[\d.]*,\d+$")).as_py()
                 self._refuse(
                     "holds text",
                     wrong,

@@ -156,7 +156,7 @@ def read_csv(
             + _lines(path, origin, expected),
             expected=str(expected),
             got=str(got),
-            hint="quote values that hold the delimiter",
+            hint="quote values that hold the delimiter, and look for a quote that is not closed",
         )
 
 
