@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trimtab.serving.shipper")
 
-BACKOFF_SECONDS = 10.0
+BACKOFF_SECONDS = 5.0
 
 
 @dataclass
@@ -176,6 +176,8 @@ def run(config: dict[str, Any]) -> None:
             down, delay = False, interval
         except StoreError as error:
             failed = True
+            if not errors:  # refused before a request was made
+                errors.append("create")
             if not down:
                 logger.warning("the store is away, rows stay in the spool: %s", error)
             down, delay = True, min(BACKOFF_SECONDS, max(delay * 2, interval))

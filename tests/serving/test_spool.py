@@ -1,0 +1,328 @@
+"""From answer to store: nothing waits, nothing is doubled, what is dropped is counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from prometheus_client import CollectorRegistry
+
+from tests.serving.bundles import DIGITS, MIXED, Place, Running, running, starting
+from tests.serving.raw import Raw, post
+from trimtab.core import labels, predictions
+from trimtab.core.errors import StoreError
+from trimtab.core.ids import uuid7
+from trimtab.serving.config import ServerConfig
+from trimtab.serving.log import PredictionLog
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.rows import Answered
+from trimtab.serving.shipper import Shipped, ship_all
+from trimtab.serving.spool import SegmentWriter, finished, held, read_lines
+
+MICROS = 1_795_255_980_000_000  # 2026-11-21T10:13:00Z
+VERSION = "v1-00000000"
+
+
+def answered(n: int = 1, micros: int = MICROS, **record: Any) -> Answered:
+    image = np.arange(64, dtype=np.float32).reshape(8, 8)
+    records = [{"image_id": f"k{i}", "image": image, **record} for i in range(n)]
+    return Answered(VERSION, uuid7(), micros, 1.5, 90, records, ["3"] * n, np.full((n, 10), 0.1, np.float32))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServerConfig:
+    spool, store = tmp_path / "spool", (tmp_path / "store").as_uri()
+    return ServerConfig("digits", store, spool, tmp_path / "trusted", tmp_path / "tokens", flush_seconds=60)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry(), "digits")
+
+
+@pytest.fixture
+def log(config: ServerConfig, metrics: Metrics) -> Iterator[PredictionLog]:
+    yield (log := _log(config, metrics))
+    log.close()
+
+
+def _log(config: ServerConfig, metrics: Metrics, schema: Any = DIGITS) -> PredictionLog:
+    log = PredictionLog(config, metrics, b"key")
+    log.folder.mkdir(parents=True, exist_ok=True)
+    (log.folder / "owner.lock").touch()
+    log.add_version(VERSION, schema)
+    return log
+
+
+def count(metrics: Metrics, outcome: str) -> float:
+    return float(metrics._rows[outcome]._value.get())
+
+
+def logged(place_or_store: Any, version: str = VERSION) -> pa.Table:
+    store = getattr(place_or_store, "store", place_or_store)
+    return predictions.read_files(store, predictions.list_files(store, "digits", version))
+
+
+def test_rows_reach_the_store_as_they_were(config: ServerConfig, log: PredictionLog, store: Any) -> None:
+    rows = [answered(2), answered(1, MICROS + 3_600_000_000)]
+    for row in rows:
+        log.append(row)
+    log.close()
+    shipped = Shipped()
+    ship_all(config.home, config.name, "digits", store, shipped)
+    assert shipped == Shipped(written=3)
+    table = logged(store)
+    assert table.schema.equals(predictions.log_schema(DIGITS))
+    assert table["_id"].to_pylist() == [f"{rows[0].uuid}-0", f"{rows[0].uuid}-1", f"{rows[1].uuid}-0"]
+    assert table["image"].to_pylist()[0] == list(map(float, range(64)))
+    assert table["_label"].to_pylist() == ["3"] * 3
+    np.testing.assert_allclose(table["_probabilities"].to_pylist(), 0.1, rtol=1e-6)
+    assert len(list(predictions.list_files(store, "digits", VERSION))) == 2  # an hour each
+    assert finished(log.folder / "log", abandoned=True) == []
+
+
+def test_shipping_a_segment_twice_doubles_nothing(config: ServerConfig, log: PredictionLog, store: Any) -> None:
+    log.append(answered(5))
+    log.close()
+    (segment,) = finished(log.folder / "log")
+    kept = segment.read_bytes()
+    ship_all(config.home, config.name, "digits", store, Shipped())
+    segment.write_bytes(kept)  # as if the shipper had been killed before it could delete it
+    ship_all(config.home, config.name, "digits", store, Shipped())
+    assert logged(store).num_rows == 5
+
+
+def test_a_full_queue_drops_and_counts(config: ServerConfig, metrics: Metrics) -> None:
+    log = _log(replace(config, queue_rows=10), metrics)
+    for _ in range(7):
+        log.append(answered(3))
+    log.close()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (9, 12)
+
+
+def test_a_full_spool_drops_and_recovers(config: ServerConfig, metrics: Metrics) -> None:
+    log = _log(replace(config, spool_bytes=10), metrics)
+    log.append(answered())
+    log._drain()
+    log._tick()
+    assert log.full
+    log.append(answered())
+    assert count(metrics, "dropped") == 1
+    shutil.rmtree(log.folder / "log")
+    log._last_size = 0.0
+    log._tick()
+    assert not log.full
+    (log.folder / "log").mkdir()
+    (log.folder / "log" / "00000000.open").touch()
+    log.close()
+
+
+def test_private_fields_reach_no_disk(config: ServerConfig, metrics: Metrics, store: Any) -> None:
+    log = _log(config, metrics, MIXED)
+    record = {"age": 40.0, "income": None, "plan": "basic", "name": "Ann Smith", "email": "ann@example.org"}
+    extra = {"customer": "c1", "seen": None}
+    row = Answered(VERSION, uuid7(), MICROS, 1.0, 100, [{**record, **extra}], ["no"], np.zeros((1, 2), np.float32))
+    log.append(row)
+    log.close()
+    on_disk = b"".join(path.read_bytes() for path in log.folder.rglob("*") if path.is_file())
+    assert b"Ann" not in on_disk
+    assert b"ann@" not in on_disk
+    ship_all(config.home, config.name, "digits", store, Shipped())
+    (read,) = logged(store).to_pylist()
+    assert "name" not in read
+    assert read["email"] not in (None, "ann@example.org")
+    assert (read["age"], read["income"], read["plan"]) == (40.0, None, "basic")
+    assert record["name"] == "Ann Smith"  # the request's own record is left alone
+
+
+def test_a_torn_line_is_dropped_and_counted_and_the_rest_kept(config: ServerConfig, log: PredictionLog, store: Any) -> None:
+    log.append(answered(2))
+    log.append(answered(2))
+    log.close()
+    (segment,) = finished(log.folder / "log")
+    torn = segment.with_suffix(".open")
+    torn.write_bytes(segment.read_bytes()[:-20])
+    segment.unlink()
+    shipped = Shipped()
+    ship_all(config.home, "another", "digits", store, shipped)  # its owner holds no lock: dead
+    assert (shipped.written, shipped.dropped) == (2, 1)
+    assert not log.folder.exists()
+
+
+def test_what_cannot_be_converted_is_kept_aside_and_holds_up_nobody(
+    config: ServerConfig, log: PredictionLog, store: Any
+) -> None:
+    log.append(answered(1, image="no image"))
+    log._drain()
+    log._log.finish()
+    log.append(answered(3))
+    log.close()
+    shipped = Shipped()
+    ship_all(config.home, config.name, "digits", store, shipped)
+    assert (shipped.written, shipped.dropped) == (3, 1)
+    assert len(list((config.home / "bad").iterdir())) == 1
+
+
+def test_a_living_servers_folder_is_left_to_it(config: ServerConfig, log: PredictionLog, store: Any) -> None:
+    log.append(answered())
+    log.close()
+    with held(log.folder / "owner.lock") as mine:
+        assert mine
+        ship_all(config.home, "another", "digits", store, Shipped())
+        assert len(finished(log.folder / "log")) == 1
+    ship_all(config.home, "another", "digits", store, Shipped())
+    assert logged(store).num_rows == 1
+
+
+def test_a_segment_is_whole_after_a_failed_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = SegmentWriter(tmp_path / "log", 60, 100, sync=True)
+    writer.append([b"one\n"], 1)
+
+    def fail(_: int) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="no space"):
+        writer.append([b"two\n"], 1)
+    monkeypatch.undo()
+    writer.append([b"three\n"], 1)
+    writer.finish()
+    assert read_lines(tmp_path / "log" / "00000000.jsonl") == ([b"one", b"three"], False)
+
+
+def test_numbers_are_not_used_twice(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path / "log", 60, 2)
+    for i in range(5):
+        writer.append([b"%d\n" % i], 1)
+    writer.finish()
+    assert [path.name for path in finished(tmp_path / "log")] == [f"0000000{n}.jsonl" for n in range(3)]
+
+
+REQUEST = post("/v1/models/digits:predict", {"instances": [[[1.0] * 8] * 8]})
+
+
+def ask(server: Running, n: int) -> None:
+    with Raw(server.url) as raw:
+        for _ in range(n):
+            assert raw.ask(REQUEST)[0] == 200
+
+
+def test_an_outage_of_the_store_costs_no_request_and_no_row(place: Place) -> None:
+    version = place.serve("digits", "digits")
+    root, away = place.root / "store", place.root / "away"
+    with running(place, "digits") as server:
+        ask(server, 50)
+        server.until(lambda: server.metric("trimtab_log_rows_total", outcome="written") == 50)
+        root.rename(away)
+        root.write_text("no folder")
+        ask(server, 100)
+        server.until(lambda: server.metric("trimtab_store_errors_total") > 0)
+        assert server.metric("trimtab_log_rows_total", outcome="written") == 50
+        server.until(lambda: server.metric("trimtab_log_spool_bytes") > 0)
+        root.unlink()
+        away.rename(root)
+        server.until(lambda: server.metric("trimtab_log_rows_total", outcome="written") == 150)
+        assert server.metric("trimtab_log_rows_total", outcome="dropped") == 0
+    assert logged(place, version).num_rows == 150
+    assert len(set(logged(place, version)["_id"].to_pylist())) == 150
+
+
+@pytest.mark.parametrize("with_shipper", [False, True])
+def test_kill_9_loses_nothing_that_was_on_disk(place: Place, with_shipper: bool) -> None:
+    version = place.serve("digits", "digits")
+    with starting(place, "digits", "--flush-seconds", "60") as server:
+        server.until(lambda: _up(server))
+        server.until_ready()
+        ask(server, 80)
+        server.until(lambda: server.metric("trimtab_log_rows_total", outcome="spooled") == 80)
+        (shipper,) = _children(server.process.pid)
+        if with_shipper:
+            os.kill(shipper, signal.SIGKILL)
+        server.process.kill()
+        server.process.wait()
+    if with_shipper:
+        with running(place, "digits") as after:
+            after.until(lambda: after.metric("trimtab_log_rows_total", outcome="written") == 80)
+    else:
+        _until(lambda: not Path(f"/proc/{shipper}").exists())  # it ships what is left, then ends
+    assert logged(place, version).num_rows == 80
+
+
+def test_a_killed_shipper_is_started_again(place: Place) -> None:
+    version = place.serve("digits", "digits")
+    with running(place, "digits") as server:
+        (shipper,) = _children(server.process.pid)
+        os.kill(shipper, signal.SIGKILL)
+        ask(server, 20)
+        server.until(lambda: server.metric("trimtab_log_rows_total", outcome="written") == 20)
+        assert _children(server.process.pid) != [shipper]
+    assert logged(place, version).num_rows == 20
+
+
+def test_sigterm_drains_and_leaves_no_process_and_no_spool(place: Place) -> None:
+    version = place.serve("digits", "digits")
+    with running(place, "digits", "--flush-seconds", "60") as server:
+        ask(server, 30)
+        children = _children(server.process.pid)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert logged(place, version).num_rows == 30
+    assert [path for path in (place.root / "home" / "spool").rglob("*.jsonl")] == []
+
+
+def test_labels_are_on_disk_before_they_are_acknowledged_and_reach_the_store(place: Place) -> None:
+    place.serve("digits", "digits")
+    with running(place, "digits", "--flush-seconds", "60") as server, Raw(server.url) as raw:
+        token = place.settings.token_file.read_text().strip()
+        body = {"labels": [{"key": "k1", "value": 3}]}
+        assert raw.ask(post("/feedback", body, Authorization=f"Bearer {token}"))[0] == 202
+        (segment,) = (place.root / "home" / "spool").rglob("labels/*.open")
+        assert json.loads(segment.read_bytes())["value"] == "3"
+    (row,) = labels.read_files(place.store, labels.list_files(place.store, "digits")).to_pylist()
+    assert (row["_key"], row["value"]) == ("k1", "3")
+
+
+def test_a_store_that_is_away_keeps_raising(config: ServerConfig, log: PredictionLog, tmp_path: Path) -> None:
+    from trimtab.core.store import open_store
+
+    log.append(answered())
+    log.close()
+    (tmp_path / "broken").write_text("")
+    with pytest.raises(StoreError):
+        ship_all(config.home, config.name, "digits", open_store((tmp_path / "broken").as_uri()), Shipped())
+    assert len(finished(log.folder / "log")) == 1
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or _slow_children(pid)
+
+
+def _slow_children(pid: int) -> list[int]:
+    """Children started by another thread than the main one."""
+    return [int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
+
+
+def _up(server: Running) -> bool:
+    try:
+        return server.get("/v2/health/live")[0] == 200
+    except OSError:
+        return False
+
+
+def _until(what: Any, seconds: float = 20) -> None:
+    import time
+
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
