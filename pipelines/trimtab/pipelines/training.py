@@ -16,8 +16,7 @@ Settings are baked in when the graph is built; `data`, `key`, `reason`, `release
 that Kubeflow's own UI, client and schedules start it as well as we do.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: KFP reads the pipeline function's annotations as types.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 MOST_CANDIDATES = 8
 
 
-def chosen(project: Project, names: Sequence[str] | None) -> list[Candidate]:
+def chosen(project: "Project", names: Sequence[str] | None) -> "list[Candidate]":
     """The candidates to train, in the file's order.
 
     Args:
@@ -78,7 +77,7 @@ class _Tasks:
 
 
 def build(
-    project: Project,
+    project: "Project",
     *,
     image: str = "",
     code_version: str = "",
@@ -170,7 +169,7 @@ def build(
                 config=configs.publish(),
                 bundle=exported.outputs["bundle"],
                 selection=won.outputs["selection"],
-                data=rows,
+                data=read.outputs["data"],
             ),
             "publish",
             cached=False,
