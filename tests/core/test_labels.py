@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from tests.serving.bundles import Place
+
 from trimtab.core import labels, predictions
 from trimtab.core.errors import DataError
 from trimtab.core.labelfile import Columns, send_labels
@@ -143,9 +143,7 @@ def place(tmp_path: Path) -> Place:
 
 def sent(place: Place, file: Path, columns: Columns, writer: str = "label-x", **options: Any) -> list[dict[str, Any]]:
     send_labels(place.store, "digits", file, columns, writer, **options)
-    found: list[dict[str, Any]] = labels.read_files(
-        place.store, labels.list_files(place.store, "digits")
-    ).to_pylist()
+    found: list[dict[str, Any]] = labels.read_files(place.store, labels.list_files(place.store, "digits")).to_pylist()
     return found
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
-
 from tests.serving.bundles import DIGITS, MIXED, NUMBERS
+
 from trimtab.core import predictions
 from trimtab.core.errors import DataError, NotFound
 from trimtab.core.store import Store

@@ -196,9 +196,7 @@ class Place:
     def say(self, name: str, event: str, version: str, percent: int = 0) -> None:
         """Append to the ledger."""
         state = ledger.state(self.store, name)
-        made = ledger.append(
-            self.store, name, event, version, expect=state, who="test", why="a test", percent=percent
-        )
+        made = ledger.append(self.store, name, event, version, expect=state, who="test", why="a test", percent=percent)
         assert made is not None
 
     def serve(self, name: str, kind: str, seed: int = 0) -> str:

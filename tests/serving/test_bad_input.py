@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import pytest
-
 from tests.serving.bundles import Running
 from tests.serving.raw import Raw, chunked, get, post
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from tests.serving.bundles import Place, Running, running
 from tests.serving.raw import Raw, get, post
+
 from trimtab.core.ids import parse_prediction_id, uuid7
 
 IMAGES = [np.full((8, 8), fill, np.float32).tolist() for fill in (1.0, 9.0)]

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
-
 from tests.serving.bundles import DIGITS, MIXED, Place, Running, running, starting
 from tests.serving.raw import Raw, post
+
 from trimtab.core import labels, predictions
 from trimtab.core.errors import StoreError
 from trimtab.core.ids import uuid7
@@ -144,7 +144,9 @@ def test_private_fields_reach_no_disk(config: ServerConfig, metrics: Metrics, st
     assert record["name"] == "Ann Smith"  # the request's own record is left alone
 
 
-def test_a_torn_line_is_dropped_and_counted_and_the_rest_kept(config: ServerConfig, log: PredictionLog, store: Any) -> None:
+def test_a_torn_line_is_dropped_and_counted_and_the_rest_kept(
+    config: ServerConfig, log: PredictionLog, store: Any
+) -> None:
     log.append(answered(2))
     log.append(answered(2))
     log.close()

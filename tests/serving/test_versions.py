@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.serving.bundles import Place, Running, running, write_bundle
 from tests.serving.raw import Raw, post
+
 from trimtab.core import bundle, predictions, rollouts, signing
 from trimtab.core.errors import ModelError
 from trimtab.serving.model import load_model

@@ -1,0 +1,82 @@
+"""The server stays lean: what its processes import, and what its metrics are called."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import urllib.request
+
+from tests.serving.bundles import Place, Running, running
+
+HEAVY = ["torch", "pandas", "kfp", "kserve", "evidently", "sklearn", "polars", "lightning", "onnx", "scipy"]
+
+
+def imported(code: str) -> set[str]:
+    script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    return set(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    )
+
+
+def test_the_serving_process_imports_nothing_heavy_and_no_pyarrow() -> None:
+    code = "import trimtab.serving.process, trimtab.serving.site, uvicorn, uvloop, httptools, onnxruntime"
+    assert imported(code) & {*HEAVY, "pyarrow"} == set()
+
+
+def test_a_loaded_server_has_not_imported_pyarrow_either(place: Place) -> None:
+    place.serve("digits", "digits")
+    with running(place, "digits") as server:
+        server.get("/page.json")
+        with open(f"/proc/{server.process.pid}/maps") as maps:
+            libraries = maps.read()
+        assert "onnxruntime" in libraries
+        assert "pyarrow" not in libraries
+        assert "pandas" not in libraries
+
+
+def test_the_shipper_imports_nothing_heavy() -> None:
+    assert imported("import trimtab.serving.shipper, trimtab.serving.tables") & set(HEAVY) == set()
+
+
+def test_the_client_imports_neither_server_nor_pyarrow() -> None:
+    assert imported("import trimtab.client") & {*HEAVY, "pyarrow", "onnxruntime", "fastapi", "uvicorn"} == set()
+
+
+def test_metrics_have_the_names_that_alerts_use(digits: Running) -> None:
+    with urllib.request.urlopen(digits.metrics_url, timeout=10) as answer:
+        text = answer.read().decode()
+    names = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE trimtab_")}
+    assert names >= {
+        "trimtab_server_requests_total",
+        "trimtab_server_request_seconds",
+        "trimtab_server_in_flight",
+        "trimtab_server_predictions_total",
+        "trimtab_log_rows_total",
+        "trimtab_log_spool_bytes",
+        "trimtab_labels_total",
+        "trimtab_store_errors_total",
+    }
+
+
+def test_labels_of_predictions_are_bounded() -> None:
+    from prometheus_client import CollectorRegistry
+
+    from trimtab.serving.metrics import TOP_LABELS, Metrics
+
+    registry = CollectorRegistry()
+    metrics = Metrics(registry, "m")
+    for i in range(100):
+        metrics.predicted("v1", f"class-{i}")
+    values = {
+        sample.labels["label"]: sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "trimtab_server_predictions_total"
+    }
+    assert len(values) == TOP_LABELS + 1
+    assert values["other"] == 100 - TOP_LABELS
+    metrics.answered("v1", "v1", 200, 0.1)
+    metrics.answered("", "v1", 400, 0.1)
+    metrics.keep(["v2"])
+    left = {s.labels.get("version") for f in registry.collect() for s in f.samples if "version" in s.labels}
+    assert left == {""}
