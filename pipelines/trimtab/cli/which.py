@@ -18,22 +18,22 @@ def open_model(model: str) -> tuple[Settings, Store, str]:
     Raises:
         ProjectError: no such model, or the name is needed.
     """
+    from trimtab.cli.choose import only_model
     from trimtab.core import bundle
     from trimtab.core.store import open_store
 
     settings = load()
     store = open_store(settings.store, settings)
+    if not model:
+        return settings, store, only_model(store)
     known = bundle.list_models(store)
-    if model in known:
-        return settings, store, model
-    if model or len(known) != 1:
+    if model not in known:
         raise ProjectError(
-            f"the store has no model {model!r}" if model else "which model is meant?",
+            f"the store has no model {model!r}",
             object=settings.store,
             expected=" or ".join(known) if known else "a store with models (TRIMTAB_STORE)",
-            hint="trimtab run FILE makes one" if not known else "",
         )
-    return settings, store, known[0]
+    return settings, store, model
 
 
 def person() -> str:
