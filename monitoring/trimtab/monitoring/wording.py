@@ -87,10 +87,11 @@ def _realised(look: Look, yardstick: Yardstick) -> str:
     now = measured(yardstick, look.losses)
     low, high = (f"{x:.1%}" if yardstick.binary else f"{x:.4g}" for x in (now.low, now.high))
     stretch = "the last window" if look.span == 1 else f"the last {look.span} windows"
+    usual = performance(yardstick.realised.mean, yardstick)
     return (
         f"{yardstick.unit.capitalize()} is {performance(look.losses.mean, yardstick)} (95 % interval {low} to {high}) "
-        f"over {stretch} with {look.losses.n:,} labelled rows, "
-        f"against {performance(yardstick.realised.mean, yardstick)} of {yardstick.realised.n:,} reference rows; by chance {chance_in_words(min(1.0, look.p * LOOKS))}."
+        f"over {stretch} with {look.losses.n:,} labelled rows, against {usual} of {yardstick.realised.n:,} reference "
+        f"rows; by chance {chance_in_words(min(1.0, look.p * LOOKS))}."
     )
 
 

@@ -1,0 +1,334 @@
+"""One version watched: its log cut into windows, each window's figures, and what is said about it as labels land."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from trimtab.core import labels
+from trimtab.core.errors import DataError, NotFound
+from trimtab.core.predictions import concat
+from trimtab.core.records import parse_time, read_record, rfc3339
+from trimtab.monitoring import figures_records as facts
+from trimtab.monitoring import windows
+from trimtab.monitoring.columns import CONFIDENCE, LABEL, PROBABILITIES, VALUE, arrays, needed
+from trimtab.monitoring.drift import Comparison
+from trimtab.monitoring.labelled import Labelled
+from trimtab.monitoring.losses import Losses, of
+from trimtab.monitoring.performance import Realised, expected, measured, realised
+from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.tail import OVERLAP, NewFiles, Tables, Tail
+from trimtab.monitoring.verdict import Decision, Figures, decide
+from trimtab.monitoring.windows import Cut, Piece, Verdict
+
+if TYPE_CHECKING:
+    from trimtab.core.store import Store
+
+# Windows whose figures are kept and scanned.
+HISTORY = 1024
+# A window is judged again when so large a share of its rows got labels, when it is complete, or after a pause.
+SHARE = 0.05
+PAUSE = timedelta(seconds=5)
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Watched:
+    """A window that was cut.
+
+    Attributes:
+        cut: who is in it.
+        figures: what is known about it.
+        said: the newest verdict.
+        judged: labelled rows that its newest figures count, and when they were taken.
+    """
+
+    cut: Cut
+    figures: Figures
+    said: Verdict | None = None
+    judged: int = 0
+    judged_at: datetime | None = None
+
+
+class Follow:
+    """Watches one version.
+
+    Args:
+        store: where log, labels and windows lie.
+        model: the model's name.
+        reference: the version's reference.
+    """
+
+    def __init__(self, store: Store, model: str, reference: Reference) -> None:
+        self.store = store
+        self.model = model
+        self.version = reference.version
+        self.reference = reference
+        self.policy = reference.policy
+        names = ["_id", "_time", LABEL, VALUE, PROBABILITIES, *needed(reference.columns)]
+        if reference.key_field:
+            names.append(reference.key_field)
+        self._columns = [n for n in dict.fromkeys(names) if n != CONFIDENCE]
+        self._slim = [
+            "_id",
+            "_time",
+            LABEL,
+            VALUE,
+            PROBABILITIES,
+            *([reference.key_field] if reference.key_field else []),
+        ]
+        self.tables = Tables(store, self._columns)
+        self.log = NewFiles(store, f"predictions/{model}/{self.version}/")
+        self.label_files: NewFiles | None = None
+        self.tail = Tail(self.policy.rows, self.policy.minutes, reference.digest)
+        self.labelled = Labelled(reference.key_field, timedelta(hours=self.policy.label_horizon_hours))
+        self.history: dict[int, Watched] = {}
+        # Files of which rows are in windows though they did not turn up here yet, and up to which row.
+        self._stops: dict[str, int] = {}
+        self._changed: set[int] = set()
+        self._restore()
+
+    @property
+    def newest(self) -> Watched | None:
+        """The newest window."""
+        return self.history[max(self.history)] if self.history else None
+
+    def step(self, now: datetime) -> list[Verdict]:
+        """Look once for new rows and labels.
+
+        Returns:
+            Verdicts that are new, oldest window first.
+
+        Raises:
+            StoreError: the store could not be read or written; make a new `Follow`, which goes on from the records.
+        """
+        fresh = self._cut(now)
+        self._land(now)
+        return self._judge(fresh, now)
+
+    def _restore(self) -> None:
+        """What was cut and said before this process started."""
+        for window, keys in sorted(windows.keys_by_window(self.store, self.model, self.version).items()):
+            prefix = windows.folder(self.model, self.version, window)
+            if f"{prefix}cut.json" not in keys:
+                continue
+            cut = Cut.of(read_record(self.store, f"{prefix}cut.json", "window-cut"))
+            self.tail.take(cut)
+            self._taken(cut)
+            self._open(cut, keys)
+
+    def _taken(self, cut: Cut) -> None:
+        """Remember what a cut took of files that are still to turn up here."""
+        for piece in cut.pieces:
+            if piece.key not in self.log.seen:
+                self._stops[piece.key] = max(self._stops.get(piece.key, 0), piece.stop)
+
+    def _cut(self, now: datetime) -> list[int]:
+        """Cut the windows that are due; their numbers."""
+        fresh = []
+        for key in self.log.look(now):
+            try:
+                self.tail.add(key, self.tables.read(key), self._stops.pop(key, 0))
+            except (DataError, NotFound) as error:
+                _log.error("a log file cannot be read and is left out: %s", error.sentence(), extra={"key": key})
+                continue
+            fresh += self._cut_due(now)
+        return fresh + self._cut_due(now)
+
+    def _cut_due(self, now: datetime) -> list[int]:
+        fresh = []
+        while (cut := self.tail.cut(now, self._times)) is not None:
+            counted = windows.create_cut(self.store, self.model, self.version, cut)
+            self.tail.take(counted)
+            if counted is not cut:  # another watch was faster
+                self._taken(counted)
+            self._open(counted, [])
+            fresh.append(counted.window)
+        return fresh
+
+    def _times(self, piece: Piece) -> pa.ChunkedArray:
+        return self.tables.read(piece.key)["_time"].slice(piece.start, piece.stop - piece.start)
+
+    def _open(self, cut: Cut, keys: list[str]) -> None:
+        """A window's figures: read where they were written before, else computed and written."""
+        prefix = windows.folder(self.model, self.version, cut.window)
+        tables = list(self._rows(cut))
+        inputs, guessed = self._inputs(prefix, keys, tables), self._expected(prefix, keys, tables)
+        span = [int(parse_time(t).timestamp() * 1e6) for t in (cut.first_time, cut.last_time)]
+        watched = Watched(cut, Figures(cut.window, cut.rows, span[0], span[1], inputs, guessed, None))
+        if (key := windows.newest(keys, "realised")) is not None:
+            found = facts.realised_of(read_record(self.store, key, "window-realised"))
+            watched.figures = replace(watched.figures, realised=found)
+            watched.judged = found.labelled
+        if (key := windows.newest(keys, "verdict")) is not None:
+            watched.said = Verdict.of(read_record(self.store, key, "verdict"))
+        self.history[cut.window] = watched
+        while len(self.history) > HISTORY:
+            del self.history[min(self.history)]
+        slim = concat([t.select([c for c in self._slim if c in t.column_names]) for t in tables], "a window")
+        if self.label_files is None:
+            since = parse_time(cut.first_time) - OVERLAP
+            self.label_files = NewFiles(self.store, f"labels/{self.model}/", since)
+        if self.labelled.window(cut.window, slim):
+            self._changed.add(cut.window)
+
+    def _rows(self, cut: Cut) -> Iterable[pa.Table]:
+        for piece in cut.pieces:
+            try:
+                yield self.tables.read(piece.key).slice(piece.start, piece.stop - piece.start)
+            except (DataError, NotFound) as error:
+                _log.error("rows of a window are gone: %s", error.sentence(), extra={"key": piece.key})
+
+    def _inputs(self, prefix: str, keys: list[str], tables: list[pa.Table]) -> Comparison:
+        key = f"{prefix}inputs.json"
+        if key in keys:
+            return facts.inputs_of(read_record(self.store, key, "window-inputs"))
+        profile, counted = self.reference.profile, None
+        for table in tables:
+            part = profile.count(arrays(table, self.reference.columns, self.reference.classes))
+            counted = (
+                part
+                if counted is None
+                else {n: [a + b for a, b in zip(counted[n], part[n], strict=True)] for n in part}
+            )
+        found = profile.compare(counted) if counted is not None else Comparison(1.0, [], 1.0)
+        return facts.inputs_of(windows.create_once(self.store, key, "window-inputs", facts.inputs_facts(found)))
+
+    def _expected(self, prefix: str, keys: list[str], tables: list[pa.Table]) -> Losses:
+        key = f"{prefix}expected.json"
+        if key in keys:
+            return facts.losses_of(read_record(self.store, key, "window-expected")["losses"])
+        yardstick = self.reference.yardstick
+        found = of(np.concatenate([yardstick.guesses(t) for t in tables])) if tables else Losses()
+        written = facts.expected_facts(found, expected(yardstick, found))
+        return facts.losses_of(windows.create_once(self.store, key, "window-expected", written)["losses"])
+
+    def _land(self, now: datetime) -> None:
+        """Labels that have landed, joined to their windows' rows."""
+        if self.label_files is None:
+            return
+        new = []
+        for key in self.label_files.look(now):
+            try:
+                new.append(labels.read_files(self.store, [key]))
+            except (DataError, NotFound) as error:
+                _log.error("a label file cannot be read and is left out: %s", error.sentence(), extra={"key": key})
+        if new:
+            self._changed |= self.labelled.land(concat(new, "labels"), now)
+
+    def _judge(self, fresh: list[int], now: datetime) -> list[Verdict]:
+        """Say what is new about windows that are new or got labels, and so about the newest."""
+        again = {w for w in sorted(self._changed) if self._realise(w, now)}
+        self._changed -= again
+        todo = again | {w for w in self.history if w in fresh or self.history[w].said is None}
+        if again and self.history:
+            todo.add(max(self.history))
+        return [said for w in sorted(todo) if (said := self._say(w)) is not None]
+
+    def _realise(self, window: int, now: datetime) -> bool:
+        """Take a window's realised figures anew, where enough has changed since the last time."""
+        watched, table = self.history.get(window), self.labelled.open.get(window)
+        if watched is None or table is None:
+            return True
+        known = table.num_rows - table["_truth"].null_count
+        enough = known - watched.judged >= max(1, SHARE * table.num_rows) or known == table.num_rows
+        if not enough and watched.judged_at is not None and now - watched.judged_at < PAUSE:
+            return False
+        found = realised(self.reference.yardstick, table)
+        before = watched.figures.realised
+        watched.judged, watched.judged_at = known, now
+        if before is not None and _same(before, found):
+            return True
+        prefix = windows.folder(self.model, self.version, window)
+        keys = list(self.store.list(f"{prefix}realised-"))
+        shown = measured(self.reference.yardstick, found.losses)
+        windows.create_next(
+            self.store, prefix, "realised", "window-realised", facts.realised_facts(found, shown),
+            windows.next_number(windows.newest(keys, "realised")),
+        )  # fmt: skip
+        watched.figures = replace(watched.figures, realised=found)
+        return True
+
+    def _say(self, window: int) -> Verdict | None:
+        """The verdict about a window, written where it is news; None where it is not."""
+        watched = self.history[window]
+        decision = decide(
+            [self.history[w].figures for w in sorted(self.history) if w <= window],
+            self.reference.yardstick,
+            self.policy,
+        )
+        prefix = windows.folder(self.model, self.version, window)
+        key = windows.newest(list(self.store.list(f"{prefix}verdict-")), "verdict")
+        said = Verdict.of(read_record(self.store, key, "verdict")) if key else None
+        verdict = self._verdict(watched, decision, said)
+        if said is not None and _alike(said, verdict):
+            watched.said = said
+            return None
+        k = windows.create_next(self.store, prefix, "verdict", "verdict", verdict.facts(), windows.next_number(key))
+        watched.said = replace(verdict, k=k)
+        return watched.said
+
+    def _verdict(self, watched: Watched, decision: Decision, said: Verdict | None) -> Verdict:
+        yardstick, figures, cut = self.reference.yardstick, watched.figures, watched.cut
+        before = said or self._said_before(cut.window)
+        changed = decision.verdict != (before.verdict if before else "none")
+        performance: dict[str, Any] = {
+            "metric": yardstick.unit,
+            "reference": measured(yardstick, yardstick.realised).facts(),
+            "expected": expected(yardstick, figures.expected).facts(),
+            "realised": measured(yardstick, figures.realised.losses if figures.realised else Losses()).facts(),
+        }
+        report = f"reports/windows/{self.model}/{self.version}/{cut.window:08d}/drift.html"
+        since = decision.since
+        return Verdict(
+            window=cut.window,
+            version=self.version,
+            verdict=decision.verdict,
+            layers=decision.layers,
+            fields=facts.fields_facts(decision.moved),
+            since={n: _time(getattr(since, n)) for n in ("lower", "point", "upper")} if since else None,
+            cost_per_day=round(decision.cost_per_day, 3),
+            words=decision.words,
+            rows=cut.rows,
+            labelled=figures.realised.labelled if figures.realised else 0,
+            performance=performance,
+            report=report if changed else (said.report if said else ""),
+            first_time=cut.first_time,
+            last_time=cut.last_time,
+            cause=decision.cause.value,
+        )
+
+    def _said_before(self, window: int) -> Verdict | None:
+        """The verdict about the window before."""
+        earlier = [w for w in self.history if w < window and self.history[w].said is not None]
+        return self.history[max(earlier)].said if earlier else None
+
+    def rows_of(self, window: int) -> pa.Table:
+        """A window's rows, with all columns that are compared."""
+        return concat(list(self._rows(self.history[window].cut)), "a window")
+
+
+def _time(micros: int) -> str:
+    return rfc3339(datetime.fromtimestamp(micros / 1e6, tz=parse_time("1970-01-01T00:00:00Z").tzinfo))
+
+
+def _same(a: Realised, b: Realised) -> bool:
+    return (
+        a.labelled == b.labelled and a.losses == b.losses and a.contradicted == b.contradicted and a.truths == b.truths
+    )
+
+
+def _alike(a: Verdict, b: Verdict) -> bool:
+    """Whether two verdicts say the same about the same labels."""
+    return (a.verdict, dict(a.layers), a.labelled, a.performance["realised"]) == (
+        b.verdict,
+        dict(b.layers),
+        b.labelled,
+        b.performance["realised"],
+    )

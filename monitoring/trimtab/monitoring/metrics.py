@@ -1,0 +1,103 @@
+"""The watch's Prometheus metrics; of the champion's version alone."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from trimtab.core.records import parse_time
+from trimtab.monitoring.drift import Moved
+from trimtab.monitoring.performance import Realised
+from trimtab.monitoring.verdict import ORDER
+from trimtab.monitoring.windows import Verdict
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Gauge
+
+# Fields shown, at most: those that moved most.
+FIELDS = 50
+
+
+class WatchMetrics:
+    """Gauges of one process, for any number of models.
+
+    Args:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        from prometheus_client import Gauge
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"trimtab_{name}", text, ["model", *labels], registry=registry)
+
+        self.verdict = gauge("watch_verdict", "0 none, 1 watch, 2 drift, by layer", "version", "layer")
+        self.effect = gauge("watch_field_effect_ratio", "How far a field has moved, 0 to 1", "version", "field")
+        self.performance = gauge(
+            "watch_performance",
+            "Performance of the newest window, its estimate, the reference",
+            "version",
+            "metric",
+            "kind",
+        )
+        self.errors = gauge("watch_expected_errors_per_day", "Errors a day beyond the reference's", "version")
+        self.calibration = gauge("watch_calibration_error_ratio", "Mean gap of confidence and share right", "version")
+        self.last = gauge("watch_last_window_timestamp_seconds", "Time of the newest row that is in a window")
+        self.coverage = gauge("labels_coverage_ratio", "Share of the newest windows' rows with a label")
+        self.delay = gauge("labels_delay_seconds", "Median time from a prediction to its label")
+        self._fields: dict[tuple[str, str], set[str]] = {}
+
+    def show(self, model: str, said: Verdict, fields: list[Moved], labels: Realised | None) -> None:
+        """The newest verdict about a version.
+
+        Args:
+            model: the model.
+            said: its champion's newest verdict.
+            fields: every field as compared in that window.
+            labels: what the newest window with labels shows.
+        """
+        version = said.version
+        for layer, level in [*said.layers.items(), ("joined", said.verdict)]:
+            self.verdict.labels(model, version, layer).set(ORDER.index(level))
+        for kind in ("reference", "expected", "realised"):
+            value = said.performance[kind]["value"]
+            if value is not None:
+                self.performance.labels(model, version, said.performance["metric"], kind).set(value)
+        self.errors.labels(model, version).set(said.cost_per_day)
+        self.last.labels(model).set(_seconds(parse_time(said.last_time)))
+        self._show_fields(model, version, fields)
+        if labels is not None:
+            if not math.isnan(labels.calibration):
+                self.calibration.labels(model, version).set(labels.calibration)
+            if not math.isnan(labels.delay):
+                self.delay.labels(model).set(labels.delay)
+
+    def covered(self, model: str, ratio: float) -> None:
+        """Share of the newest windows' rows that have a label."""
+        self.coverage.labels(model).set(ratio)
+
+    def forget(self, model: str, version: str) -> None:
+        """A version that no longer serves leaves the registry."""
+        for gauge in (self.verdict, self.effect, self.performance, self.errors, self.calibration):
+            _remove(gauge, {"model": model, "version": version})
+        self._fields.pop((model, version), None)
+
+    def _show_fields(self, model: str, version: str, fields: list[Moved]) -> None:
+        kept = {f.name: f.effect for f in sorted(fields, key=lambda f: (f.p, -f.effect))[:FIELDS]}
+        known = self._fields.setdefault((model, version), set())
+        for name in known - kept.keys():
+            self.effect.remove(model, version, name)
+        for name, effect in kept.items():
+            self.effect.labels(model, version, name).set(effect)
+        self._fields[model, version] = set(kept)
+
+
+def _remove(gauge: Gauge, labels: dict[str, str]) -> None:
+    for sample in next(iter(gauge.collect())).samples:
+        if labels.items() <= sample.labels.items():
+            gauge.remove(*(sample.labels[n] for n in gauge._labelnames))
+
+
+def _seconds(moment: datetime) -> float:
+    return moment.timestamp()
