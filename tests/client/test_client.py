@@ -61,7 +61,7 @@ def test_labels_join_what_was_predicted(client: Client, place: Place, server: Ru
     assert client.feedback("digits", sent) == 2
     server.until(lambda: list(labels.list_files(place.store, "digits")))
 
-    def truths() -> list[str]:
+    def truths() -> list[str | None]:
         table = predictions.read_files(place.store, predictions.list_files(place.store, "digits", prediction.version))
         told = labels.read_files(place.store, labels.list_files(place.store, "digits"))
         joined = labels.join(table, told, "image_id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def table(rows: list[tuple[str | None, str | None, str, float, float]]) -> pa.Table:
+def table(rows: Sequence[tuple[str | None, str | None, str, float, float]]) -> pa.Table:
     names = ["_id", "_key", "value", "labelled_at", "arrived_at"]
     records = [dict(zip(names, [*row[:3], at(row[3]), at(row[4])], strict=True), source=None) for row in rows]
     return pa.Table.from_pylist(records, schema=labels.SCHEMA)
@@ -208,7 +209,7 @@ def test_other_encodings_and_times_are_said(place: Place, tmp_path: Path) -> Non
     with pytest.raises(DataError, match="UTF-8"):
         sent(place, file, Columns("k", "y"))
     file.write_text("k,y,t\nk1,3,yesterday\n")
-    with pytest.raises(DataError, match="column 't'.*RFC 3339.*'yesterday'"):
+    with pytest.raises(DataError, match=r"column 't'.*RFC 3339.*'yesterday'"):
         sent(place, file, Columns("k", "y", "t"))
     with pytest.raises(DataError, match="no such file"):
         sent(place, tmp_path / "none.csv", Columns("k", "y"))
@@ -219,7 +220,7 @@ def test_numbers_are_checked_for_a_regression(tmp_path: Path) -> None:
     place.serve("demand", "numbers")
     file = tmp_path / "labels.csv"
     file.write_text("k,y\na,1.50\nb,inf\n")
-    with pytest.raises(DataError, match="finite numbers.*'inf'"):
+    with pytest.raises(DataError, match=r"finite numbers.*'inf'"):
         send_labels(place.store, "demand", file, Columns("k", "y"), "x")
     file.write_text("k,y\na,1.50\n")
     assert send_labels(place.store, "demand", file, Columns("k", "y"), "x").labels == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 from tests.serving.bundles import Place, Running, running
 
@@ -27,8 +28,7 @@ def test_a_loaded_server_has_not_imported_pyarrow_either(place: Place) -> None:
     place.serve("digits", "digits")
     with running(place, "digits") as server:
         server.get("/page.json")
-        with open(f"/proc/{server.process.pid}/maps") as maps:
-            libraries = maps.read()
+        libraries = Path(f"/proc/{server.process.pid}/maps").read_text()
         assert "onnxruntime" in libraries
         assert "pyarrow" not in libraries
         assert "pandas" not in libraries

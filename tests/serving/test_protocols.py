@@ -113,7 +113,7 @@ def test_v2_gives_the_outputs_that_were_asked_for(digits: Running) -> None:
 
 
 def test_numbers_come_in_one_tensor_or_by_field_and_null_is_imputed(demand: Running) -> None:
-    rows = [[1.0, 2.0, 3.0, None], [1.0, 2.0, 3.0, 0.0]]
+    rows: list[list[float | None]] = [[1.0, 2.0, 3.0, None], [1.0, 2.0, 3.0, 0.0]]
     one = {"name": "input", "shape": [2, 4], "datatype": "FP32", "data": rows}
     each = [
         {"name": name, "shape": [2, 1], "datatype": "FP32", "data": [row[i] for row in rows]}

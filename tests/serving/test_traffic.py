@@ -60,6 +60,6 @@ def test_what_does_not_serve_is_refused() -> None:
     assert caught.value.status == 503
     traffic = Traffic(named("v1"), named("v2"), 10)
     assert traffic.named("v2")[1] == 10
-    with pytest.raises(RequestError, match="expected v1 or v2, got|expected v1 or v2") as caught:
+    with pytest.raises(RequestError, match="expected v1 or v2") as caught:
         traffic.named("v3")
     assert caught.value.status == 404
