@@ -108,7 +108,8 @@ def test_rollback_without_a_hook_writes_the_ledger_itself(world: World) -> None:
     ):
         assert words in told
     state = world.state()
-    assert (state.champion, state.rolled_back) == (first, {second})
+    assert state.champion == first
+    assert state.rolled_back == {second}
     assert controls(world.store, MODEL).paused
     assert ledger.read(world.store, MODEL)[-1].why == "too many complaints"
     run(resume)
@@ -123,7 +124,8 @@ def test_rollback_ends_the_canary_and_its_campaign(world: World) -> None:
     canary = world.state().canary
     assert "campaign 1 is cancelled" in run(rollback)
     state = world.state()
-    assert (state.champion, state.canary, state.rolled_back) == (version, None, {canary})
+    assert (state.champion, state.canary) == (version, None)
+    assert state.rolled_back == {canary}
     hook.round()
     assert all_campaigns(world.store, MODEL)[0].outcome == "cancelled"
 
@@ -132,7 +134,8 @@ def test_rollback_to_a_version_further_back(world: World) -> None:
     first, second, third = (world.champion(i) for i in (1, 2, 3))
     run(rollback, "--to", first)
     state = world.state()
-    assert (state.champion, state.rolled_back) == (first, {third})
+    assert state.champion == first
+    assert state.rolled_back == {third}
     # No third version served in between.
     assert [e.event for e in ledger.read(world.store, MODEL)][-2:] == ["promoted", "rolled_back"]
     assert state.before(first) == second
@@ -219,7 +222,7 @@ def test_pause_resume_approve(world: World) -> None:
 
 @pytest.mark.parametrize("command", [history, rollback, pause, resume, approve])
 def test_which_model_is_asked_for(world: World, command: Any) -> None:
-    with pytest.raises(ProjectError, match="which model|no model"):
+    with pytest.raises(ProjectError, match="model"):
         run(command)
     with pytest.raises(ProjectError):
         run(command, "nobody")

@@ -15,9 +15,7 @@ START = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def seconds(*at: int) -> Times:
-    return np.array(at, "datetime64[s]").astype("datetime64[us]") + (
-        np.datetime64("2026-11-21", "us") - np.datetime64(0, "us")
-    )
+    return np.array([START.replace(tzinfo=None) + timedelta(seconds=s) for s in at], "datetime64[us]")
 
 
 def rows(n: int) -> Times:
@@ -27,7 +25,7 @@ def rows(n: int) -> Times:
 def chosen(times: Times, change: int | None = 0, cause: str = "covariate", base: int = 1000, **policy: float) -> Choice:
     found = choose(
         times, None if change is None else START + timedelta(seconds=change), Campaign(**policy), cause, base
-    )  # type: ignore[arg-type]
+    )
     assert isinstance(found, Choice), found
     return found
 

@@ -70,7 +70,12 @@ def test_a_file_is_read_once_and_forgotten_when_it_no_longer_matters(
 ) -> None:
     reads: list[str] = []
     get = type(world.store).get
-    monkeypatch.setattr(type(world.store), "get", lambda self, key: (reads.append(key), get(self, key))[1])
+
+    def counted(self: Store, key: str) -> bytes:
+        reads.append(key)
+        return bytes(get(self, key))
+
+    monkeypatch.setattr(type(world.store), "get", counted)
     world.log(OLD, START, [True] * 10)
     reader = LogReader(world.store, MODEL, "order")
     for _ in range(3):
@@ -83,16 +88,12 @@ def test_a_file_is_read_once_and_forgotten_when_it_no_longer_matters(
 
 
 def test_failures_are_read_from_the_servers_metrics() -> None:
-    text = "\n".join(
-        [
-            "# TYPE trimtab_server_requests_total counter",
-            'trimtab_server_requests_total{model="toy",version="v1",protocol="v1",code="200"} 90',
-            'trimtab_server_requests_total{model="toy",version="v1",protocol="v2",code="503"} 4',
-            'trimtab_server_requests_total{model="toy",version="v2",protocol="v1",code="400"} 6',
-            'trimtab_server_requests_total{model="other",version="v1",protocol="v1",code="500"} 7',
-            "",
-        ]
-    )
+    text = """# TYPE trimtab_server_requests_total counter
+trimtab_server_requests_total{model="toy",version="v1",protocol="v1",code="200"} 90
+trimtab_server_requests_total{model="toy",version="v1",protocol="v2",code="503"} 4
+trimtab_server_requests_total{model="toy",version="v2",protocol="v1",code="400"} 6
+trimtab_server_requests_total{model="other",version="v1",protocol="v1",code="500"} 7
+"""
     assert count_failures(text, "toy") == {"v1": (94, 4), "v2": (6, 0)}
 
 
