@@ -124,7 +124,7 @@ class Alarm:
             # A wrong token, an overload, a store that is away: a person or time mends it, so it is posted again.
             self._later(now, f"the hook answered {status}: {answer.get('error') or answer.get('reason')}")
             return True
-        known = {k: answer[k] for k in ("campaign", "reason") if k in answer}
+        known: dict[str, Any] = {k: v for k, v in answer.items() if k in ("campaign", "reason")}
         facts: dict[str, Any] = {"status": status, "window": verdict.window, "verdict": verdict.k, **known}
         windows.create_next(self.store, prefix, "alarm", "alarm", facts, 1)
         self._answered, self._again, self._pause = (verdict.version, verdict.window), None, FIRST_PAUSE
