@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, model_validator
 
 from trimtab.core.policies import Block
+from trimtab.core.schema import Texts
 from trimtab.core.sources import normalise
 
 PROJECT_NAME = re.compile(r"[a-z]([a-z0-9-]{0,26}[a-z0-9])?")
@@ -54,33 +55,16 @@ def metrics_for(task: str) -> list[str]:
     return [name for name, (kind, _) in METRICS.items() if kind == task]
 
 
-def _classes(value: Any) -> Any:
-    """YAML reads unquoted yes, no, on, off as truth values, which no class should silently become."""
-    if isinstance(value, list):
-        for item in value:
-            if isinstance(item, bool):
-                raise ValueError("a class or category is true or false: put quotes around it, e.g. 'yes'")
-        return [str(v) if isinstance(v, (int, float)) else v for v in value]
-    return value
-
-
 class Task(Block):
     """What is predicted, and what for."""
 
     kind: Literal["classification", "regression"] = Field(description="predict a class, or a number")
     target: str = Field(description="name of what is predicted; it is not listed under `fields`")
     column: str = Field(default="", description="the target's column in the source, where that has another name")
-    classes: tuple[str, ...] = Field(default=(), description="the classes; empty: learned from the data")
+    classes: Texts = Field(default=(), description="the classes; empty: learned from the data")
     unit: str = Field(default="", description="unit of a number that is predicted")
     statement: str = Field(default="", description="the problem in words, for the reports")
     rows_per_day: float = Field(default=0, ge=0, description="predictions a day, for figures people can picture")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        if isinstance(value, dict) and "classes" in value:
-            return {**value, "classes": _classes(value["classes"])}
-        return value
 
 
 class Data(Block):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
-from trimtab.core.blocks import DEFAULT_METRIC, Candidate, Data, Gates, Resources, Serving, Task, _classes
+from trimtab.core.blocks import DEFAULT_METRIC, Candidate, Data, Gates, Resources, Serving, Task
 from trimtab.core.errors import ProjectError
 from trimtab.core.policies import Campaign, Rollout, Windows
 from trimtab.core.schema import Field as SchemaField
@@ -47,8 +47,6 @@ def _named(value: Any, shorthand: str) -> Any:
             entry = {"name": name, **entry}
             if entry["name"] != name:
                 raise ValueError(f"{name!r} has another name inside: {entry['name']!r}")
-            if "categories" in entry:
-                entry["categories"] = _classes(entry["categories"])
         out[name] = entry
     return out
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic import Field as Setting
 
 if TYPE_CHECKING:
@@ -40,6 +40,18 @@ def _check_name(name: str) -> None:
         raise ValueError(f"{name!r} is no field name: expected {NAME_RULE}")
 
 
+def _as_texts(value: Any) -> Any:
+    """Classes or categories as text; YAML reads unquoted yes, no, on, off as truth values, which is refused."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    if any(isinstance(item, bool) for item in value):
+        raise ValueError("a class or category is true or false: put quotes around it, e.g. 'yes'")
+    return [str(v) if isinstance(v, (int, float)) else v for v in value]
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
+
+
 class Field(BaseModel):
     """One field of a row."""
 
@@ -53,7 +65,7 @@ class Field(BaseModel):
     range: tuple[float | None, float | None] | None = Setting(
         default=None, description="usual smallest and largest value; values outside are warned about, not refused"
     )
-    categories: tuple[str, ...] = Setting(default=(), description="known categories; empty: learned from the data")
+    categories: Texts = Setting(default=(), description="known categories; empty: learned from the data")
     nullable: bool = Setting(default=False, description="may be missing; numbers and categories are then imputed")
     private: Literal["", "drop", "hash"] = Setting(
         default="", description="never in log, reports or page: dropped, or kept as a keyed hash"
@@ -104,7 +116,7 @@ class Target(BaseModel):
 
     name: str
     kind: Literal["category", "number"]
-    classes: tuple[str, ...] = ()
+    classes: Texts = ()
     unit: str = ""
     column: str = ""
 

@@ -39,8 +39,9 @@ class Document:
 def parse(text: str) -> Document:
     """Read one YAML document."""
     out = Document()
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             out.mistakes.append((1, (), "the file is empty"))
@@ -59,7 +60,8 @@ def parse(text: str) -> Document:
         out.value = None
         out.mistakes.append((1, (), f"not YAML: {error}"))
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     return out
 
 
