@@ -22,7 +22,8 @@ def write(folder: Path, seed: int = 0, size: int = 40) -> Path:
     """A folder of a few small files; another seed, other bytes."""
     (folder / "exports").mkdir(parents=True, exist_ok=True)
     for n, name in enumerate(["model.onnx", "schema.json", "expected.json", "report.html", "exports/int8.onnx"]):
-        (folder / name).write_bytes(bytes((seed + n + i) % 256 for i in range(size + n)) + str(seed).encode())
+        pattern = bytes((seed + n + i) % 256 for i in range(256))
+        (folder / name).write_bytes((pattern * (size // 256 + 1))[: size + n] + str(seed).encode())
     return folder
 
 

@@ -7,7 +7,7 @@ import secrets
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from tests.servers.minio import BINARY, MinioServer
@@ -81,6 +81,13 @@ def described() -> str:
     return given or (f"MinIO from {BINARY.parent.name}/" if BINARY.exists() else NONE_THERE)
 
 
+def without() -> NoReturn:
+    """Where there is no S3: skip with the reason shown, and fail where CI counts on it."""
+    if os.environ.get("CI"):
+        pytest.fail(NONE_THERE)
+    pytest.skip(NONE_THERE)
+
+
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     """A real S3, shared by the session."""
@@ -88,9 +95,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         yield S3(settings.load().s3, url.rstrip("/"))
         return
     if not BINARY.exists():
-        if os.environ.get("CI"):
-            pytest.fail(NONE_THERE)
-        pytest.skip(NONE_THERE)
+        without()
     server = MinioServer(tmp_path_factory.mktemp("minio"))
     server.start()
     try:
