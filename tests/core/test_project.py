@@ -9,6 +9,7 @@ import pytest
 
 from trimtab.core.errors import ProjectError
 from trimtab.core.project import Project, check_text, load_project, parse_project
+from trimtab.core.project_docs import reference
 from trimtab.core.records import canonical
 
 RIGHT = """\
@@ -212,3 +213,10 @@ def test_anchors_and_merges_work() -> None:
 def test_numbers_as_categories_are_text() -> None:
     project = parse_project(RIGHT.replace("city: category", "city: {kind: category, categories: [1, 2]}"), "x")
     assert project.fields["city"].categories == ("1", "2")
+
+
+def test_the_reference_page_is_up_to_date(root: Path) -> None:
+    page = (root / "docs" / "project-file.md").read_text(encoding="utf-8")
+    assert page == reference(), "run: python -m trimtab.core.project_docs > docs/project-file.md"
+    for name in Project.model_fields:
+        assert f"`{name}`" in page

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SKLEARN = ("digits", "iris", "wine", "breast_cancer", "diabetes")
 LOG_TIMES = ("since", "until", "judge_from", "labels_until")
 KEYS: dict[str, tuple[str, ...]] = {
-    "path": ("path", "delimiter", "encoding", "nulls", "rows", "order_seed", "files"),
+    "path": ("path", "delimiter", "encoding", "nulls", "rows", "files"),
     "sklearn": ("sklearn", "rows", "order_seed", "package"),
     "dataset": ("dataset",),
     "log": ("log",),
