@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,17 +68,24 @@ def compute(model: LoadedModel, records: list[dict[str, Any]]) -> tuple[list[Any
     if not records:
         raise RequestError(400, "the request has no rows", expected="at least one", got="none")
     result = model.run(model.schema.encode(records))
-    if not np.isfinite(result).all():
-        row = int(np.flatnonzero(~np.isfinite(result).all(axis=tuple(range(1, result.ndim))))[0])
-        raise RequestError(
-            422,
-            "the model has no finite answer for this row",
-            rows=[row],
-            hint="its values may lie far outside of what the model was trained on",
-        )
+    # One sum tells of a batch without bad values, for a fraction of what looking at each costs.
+    if not math.isfinite(result.sum(dtype=np.float64)):
+        _refuse_row(result)
     if model.classifies:
         return model.labels(result), result
     return result[:, 0].tolist(), None
+
+
+def _refuse_row(result: np.ndarray[Any, Any]) -> None:
+    """Refuse the first row without a finite answer."""
+    finite = np.isfinite(result).reshape(len(result), -1).all(axis=1)
+    if not finite.all():
+        raise RequestError(
+            422,
+            "the model has no finite answer for this row",
+            rows=[int(np.flatnonzero(~finite)[0])],
+            hint="its values may lie far outside of what the model was trained on",
+        )
 
 
 def _wants_probabilities(parameters: object) -> bool:
