@@ -60,6 +60,7 @@ def test_publishing_at_once(store: Store, tmp_path: Path, same: bool) -> None:
         start.wait(10)
         return publish(store, folder, KEY)
 
+    made: set[str] = set()
     for _ in range(5):
         with ThreadPoolExecutor(6) as pool:
             made = set(pool.map(go, folders))

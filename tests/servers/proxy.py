@@ -121,7 +121,7 @@ class FaultyProxy:
 
             do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve  # noqa: N815
 
-            def log_message(self, *_: object) -> None:
+            def log_message(self, format: str, *args: object) -> None:
                 return
 
             def handle(self) -> None:

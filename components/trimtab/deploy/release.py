@@ -31,6 +31,6 @@ def effective(config: DeployConfig, store: Store, run_key: str, release: str) ->
     if run_key:
         said.add(runs.read_request(store, run_key).release)
     try:
-        return DeployConfig(model=config.model, release="hold" if "hold" in said else release)
+        return DeployConfig.model_validate({"model": config.model, "release": "hold" if "hold" in said else release})
     except ValidationError:
         raise ProjectError("parameter release", expected="ask or hold", got=repr(release)) from None

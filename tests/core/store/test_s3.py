@@ -76,7 +76,7 @@ def test_a_rival_between_two_tries_wins(s3: S3) -> None:
 
 def test_a_create_that_never_hears_back_reads_back(s3: S3) -> None:
     """Every PUT is carried out and none is answered."""
-    with faulty(s3, ["drop"] * 4) as f:
+    with faulty(s3, ["drop", "drop", "drop", "drop"]) as f:
         assert f.store.create("a/b", b"mine")
 
 
