@@ -30,7 +30,7 @@ def wheel_python(tmp_path_factory) -> Path:
     root = Path(__file__).resolve().parents[2]
     home = tmp_path_factory.mktemp("wheel")
     # Built from a copy: what git ignores in the tree is no business of the wheel's.
-    for name in ("components", "pipelines", "serving", "monitoring"):
+    for name in ("components", "pipelines", "serving", "monitoring", "examples"):
         shutil.copytree(root / name, home / "tree" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         if (root / name).exists():

@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +76,8 @@ def start(store: Store, key: str, work: Path, *, attached: bool) -> Child:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
     child = Child(local_id(process.pid), folder, process)
+    # Reaped as soon as it ends, whether or not anybody asks how it is: no zombie stays behind.
+    threading.Thread(target=process.wait, name="reap", daemon=True).start()
     pending.replace(child.log)
     launched = folder / "launched.json"
     partial = folder / f"launched-{os.getpid()}.part"

@@ -30,7 +30,7 @@ class RunView:
 
     def __init__(self, steps: Sequence[Step], *, quiet: bool = False) -> None:
         self._steps = {s.name: ("", 0.0, "") for s in steps}  # state, since or seconds, words
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, soft_wrap=True)
         self._quiet = quiet
         self._live = None if quiet or not self._console.is_terminal else Live(console=self._console, transient=False)
 
@@ -107,11 +107,10 @@ def ending(facts: dict[str, Any]) -> None:
     console.print(
         f"[green]✓[/] [bold]{facts['model']} {facts['version']}[/] ({facts['winner']}) in {facts['seconds']:.1f} s"
     )
-    for name, value in (facts["figures"].get("metrics") or {}).items():
-        if isinstance(value, dict) and "value" in value:
-            console.print(f"  {name} {value['value']:.4g}  ({value['low']:.4g} to {value['high']:.4g})")
-        elif isinstance(value, int | float):
-            console.print(f"  {name} {value:.4g}")
+    figures = {k: v for k, v in facts["figures"].items() if isinstance(v, float)}
+    console.print("  " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()) + " on the sealed test")
+    for gate, held in (facts["figures"].get("gates") or {}).items():
+        console.print(f"  [green]✓[/] {gate}" if held else f"  [red]✗[/] {gate}: it is kept, and does not serve")
     if facts["cached"]:
         console.print(f"  {len(facts['cached'])} stages came from the cache: {', '.join(facts['cached'])}")
     if facts["report"]:

@@ -23,12 +23,12 @@ def code_version() -> str:
     import trimtab
 
     digest = hashlib.sha256()
-    files = {
-        str(path.relative_to(portion)): path
-        for portion in map(Path, trimtab.__path__)
-        for path in portion.rglob("*.py")
-        if path.relative_to(portion).parts[0] not in _NOT_STAGES
-    }
+    files: dict[str, Path] = {}
+    for portion in map(Path, trimtab.__path__):
+        for path in portion.rglob("*.py"):
+            inside = path.relative_to(portion)
+            if inside.parts[0] not in _NOT_STAGES:
+                files.setdefault(str(inside), path)  # the first portion that has a module is imported
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + files[name].read_bytes() + b"\0")
     return f"{version('trimtab')}+{digest.hexdigest()[:8]}"
