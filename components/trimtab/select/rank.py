@@ -31,8 +31,9 @@ class Entrant:
 def rank(entrants: Sequence[Entrant], metric: str) -> tuple[Entrant, str]:
     """The winner, and why in words.
 
-    Best by the metric; but of those that are worse by no more than half a standard error of the paired difference, the
-    one with the fewest weights (after Breiman's one-standard-error rule, 1984, with less room).
+    Best by the metric; but of those that are worse by no more than half a standard error of the paired difference, by
+    the metric and by the finer `log_loss` or `rmse`, the one with the fewest weights (after Breiman's
+    one-standard-error rule, 1984, with less room).
 
     Args:
         entrants: at least one, each with predictions of the same rows.
@@ -55,5 +56,9 @@ def rank(entrants: Sequence[Entrant], metric: str) -> tuple[Entrant, str]:
 def _ties(best: Entrant, other: Entrant, metric: str) -> bool:
     if not np.array_equal(best.honest.rows, other.honest.rows):
         return False
-    gain = improvement(metric, best.honest.truth, best.honest.prediction, other.honest.prediction)
-    return gain.value <= TIE * (gain.high - gain.low) / (2 * Z95)
+    finer = "log_loss" if METRICS[metric][0] == "classification" else "rmse"
+    gains = (
+        improvement(name, best.honest.truth, best.honest.prediction, other.honest.prediction)
+        for name in (metric, finer)
+    )
+    return all(gain.value <= TIE * (gain.high - gain.low) / (2 * Z95) for gain in gains)

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 
+from trimtab.train.calibrate import temperature
 from trimtab.train.fits import Plan, State, fit, predict, weights
 
 Array = np.ndarray[Any, Any]
@@ -23,7 +24,7 @@ class HeldOut:
     Attributes:
         rows: positions of the rows with an honest prediction, int64 [m].
         raw: their logits [m, k] or scaled values [m, 1], float32.
-        epochs: after how many epochs the loss on held-out rows is lowest; the predictions are from there.
+        epochs: after how many epochs the fits are best on held-out rows; the predictions are from there.
         state: weights at that epoch where there was but one fit, which is the served one then.
     """
 
@@ -80,6 +81,24 @@ def held_out(build: Build, x: torch.Tensor, y: torch.Tensor, folds: Array, plan:
     order = np.concatenate(rows)
     truth = y.numpy()[order]
     whole = {epoch: np.concatenate(parts) for epoch, parts in looks.items() if len(parts) == len(numbers)}
-    best = min(whole, key=lambda epoch: (float(row_loss(whole[epoch], truth).mean()), epoch))
+    best = _best_epoch(whole, truth)
     back = np.argsort(order, kind="stable")
     return HeldOut(order[back], whole[best][back], best, states.get(best))
+
+
+def _best_epoch(raw: dict[int, Array], truth: Array) -> int:
+    """The whole cycle, unless stopping earlier is better by more than a standard error of the paired difference.
+
+    A cycle ends with its smallest steps, so what is there in between looks worse than it will be; and what a
+    temperature repairs is no reason to stop.
+    """
+    losses = {epoch: row_loss(_calibrated(one, truth), truth) for epoch, one in raw.items()}
+    last = max(losses)
+    best = min(losses, key=lambda epoch: (float(losses[epoch].mean()), -epoch))
+    gain = losses[last] - losses[best]
+    doubt = float(gain.std()) / np.sqrt(len(gain))
+    return best if float(gain.mean()) > doubt else last
+
+
+def _calibrated(raw: Array, truth: Array) -> Array:
+    return raw / temperature(raw, truth) if truth.ndim == 1 else raw

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from trimtab.train.fits import Plan
 
 Array = np.ndarray[Any, Any]
-STEPS = {"cnn": 400}  # of a fit on few rows; a convolution step is dear, and enough are these
-OTHER_STEPS = 800
-BATCHES = ((2_000, 32), (8_000, 64), (100_000, 256))
+# Steps and least batch of a fit on few rows: a convolution's step is dear, and cheaper by the row in larger batches.
+ENOUGH = {"cnn": (250, 64)}
+OTHERS = (500, 32)
+LEAST_EPOCHS = 10
+BATCHES = ((4_000, 0), (16_000, 64), (100_000, 256))
 LARGE_BATCH = 1024
 
 
@@ -136,9 +138,9 @@ def _plan(config: TrainConfig, asked: Any, n: int) -> Plan:
     """Epochs and batch size: as asked, else a number of steps that is enough, and at least ten passes."""
     from trimtab.train.fits import Plan, steps_an_epoch
 
-    batch = asked.batch_size or next((size for most, size in BATCHES if n <= most), LARGE_BATCH)
-    steps = STEPS.get(config.candidate.kind, OTHER_STEPS)
-    epochs = asked.epochs or max(10, round(steps / steps_an_epoch(n, batch)))
+    steps, least = ENOUGH.get(config.candidate.kind, OTHERS)
+    batch = asked.batch_size or max(least, next((size for most, size in BATCHES if n <= most), LARGE_BATCH))
+    epochs = asked.epochs or max(LEAST_EPOCHS, round(steps / steps_an_epoch(n, batch)))
     return Plan(epochs, batch, config.seed, config.accelerator, config.name)
 
 
