@@ -39,6 +39,7 @@ class FolderStore(TreeTransfers):
         self.url = root.as_uri()
         self._on_error = on_error
         self._temporary = root / _TEMPORARY
+        self._swept = False
 
     def create(self, key: str, body: bytes) -> bool:
         """See `Store.create`."""
@@ -120,6 +121,9 @@ class FolderStore(TreeTransfers):
 
     def _write(self, fill: Callable[[BinaryIO], object]) -> Path:
         """A temporary file with its bytes on the disk."""
+        if not self._swept:
+            self._swept = True
+            self.sweep()
         path = self._temporary / f"{os.getpid()}-{secrets.token_hex(8)}"
         try:
             file = path.open("xb")
