@@ -124,6 +124,6 @@ def probe(store: Store, process: str) -> None:
         StoreUnfit: a second create of one key went through, or changed what the first had written.
         StoreError: the store cannot be reached, or refuses to be written to.
     """
-    from trimtab.core.store.probe import try_create
+    from trimtab.core.store.fitness import try_create
 
     try_create(store, process)

@@ -13,7 +13,7 @@ def try_create(store: Store, process: str) -> None:
     """Create one key twice and look at what is there; the trial is taken away again.
 
     Raises:
-        StoreUnfit: see `trimtab.core.store.probe`.
+        StoreUnfit: see `trimtab.core.store.fitness`.
     """
     token = secrets.token_hex(8)
     key = f"probe/{process}/{token}"
