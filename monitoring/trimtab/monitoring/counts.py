@@ -60,16 +60,16 @@ class NumberCells:
     """Cells of a number: below, at and between sorted cut points.
 
     Attributes:
-        cuts: sorted, distinct, finite values.
+        cuts: sorted, distinct values.
     """
 
     cuts: Floats
 
     @classmethod
     def of(cls, values: npt.ArrayLike) -> NumberCells:
-        """Cells from a reference's values; NaN are left out, infinite values too."""
+        """Cells from a reference's values; NaN are left out."""
         v = np.asarray(values, np.float64)
-        v = v[np.isfinite(v)]
+        v = v[~np.isnan(v)]
         distinct = np.unique(v)
         if len(distinct) > CUTS:
             distinct = np.unique(np.quantile(v, np.linspace(0, 1, CUTS), method="inverted_cdf"))

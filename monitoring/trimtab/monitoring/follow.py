@@ -258,11 +258,8 @@ class Follow:
     def _say(self, window: int) -> Verdict | None:
         """The verdict about a window, written where it is news; None where it is not."""
         watched = self.history[window]
-        decision = decide(
-            [self.history[w].figures for w in sorted(self.history) if w <= window],
-            self.reference.yardstick,
-            self.policy,
-        )
+        history = [self.history[w].figures for w in sorted(self.history) if w <= window]
+        decision = decide(history, self.reference.yardstick, self.policy, self.reference.rows_per_day)
         prefix = windows.folder(self.model, self.version, window)
         key = windows.newest(list(self.store.list(f"{prefix}verdict-")), "verdict")
         said = Verdict.of(read_record(self.store, key, "verdict")) if key else None

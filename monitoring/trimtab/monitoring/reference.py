@@ -35,6 +35,7 @@ class Reference:
         columns: what is compared.
         table: the reference rows.
         digest: sha256 of the reference file.
+        rows_per_day: traffic that the project states; None where it states none.
     """
 
     version: str
@@ -43,6 +44,7 @@ class Reference:
     columns: list[Column]
     table: pa.Table
     digest: str
+    rows_per_day: float | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -97,4 +99,5 @@ def load(store: Store, model: str, version: str) -> Reference:
         columns=compared(schema),
         table=pq.read_table(io.BytesIO(body)),
         digest=hashlib.sha256(body).hexdigest(),
+        rows_per_day=(manifest.project.get("task") or {}).get("rows_per_day"),
     )

@@ -1,8 +1,9 @@
 """Is a version worse than its reference says, looked at window after window; and since when.
 
 Small real losses need several windows to show, large ones should not wait for them: each time the last 1, 2, 3, …
-windows are tested, and all since the version's first. Looking so often costs false alarms, so the level a single look
-may use is the asked level divided by `LOOKS`; the divisor was found by simulation (tests/monitoring/test_sequential).
+windows are tested, and all since the version's first. Looking so often costs false alarms, so each look's p-value is
+multiplied by `looks`; the factors were found by simulation (tests/monitoring/test_sequential repeats it), so that the
+share of windows without a change whose smallest product is at most a level is about that level or less.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from trimtab.monitoring.losses import Floats, Losses, add, worse
 
 # Lengths of the looked-at stretches, windows. Roughly geometric: a look between two of them gains next to nothing.
 SPANS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-# A level of one look per level asked for a window, found by simulation: looks of neighbouring windows are alike, so
-# far fewer than their number count.
-LOOKS = 2.0
+# Short stretches react and are looked at anew each window; long ones hardly change from window to window, so a chance
+# alarm of theirs would stay for long, and pays for that.
+SHORT, SHORT_LOOKS, LONG_LOOKS = 4, 3.0, 24.0
+
+
+def looks(span: int) -> float:
+    """By what a look at so many windows must be multiplied, for looking so often."""
+    return SHORT_LOOKS if span <= SHORT else LONG_LOOKS
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Look:
     """The most telling stretch of windows.
 
     Attributes:
-        p: chance of one look this bad without any change; divide a level by `LOOKS` before comparing.
+        p: share of windows without any change that look this bad or worse; compare it with a level.
         span: number of windows in the stretch, all of them the newest.
         losses: sums over the stretch.
         harm: mean loss of the stretch less the reference's.
@@ -50,7 +56,7 @@ def scan(reference: Losses, windows: Sequence[Losses], harm: float = 0.0, *, bin
         binary: whether losses are 0 or 1.
 
     Returns:
-        The look with the smallest p; p is 1 where nothing is worse.
+        The look with the smallest p, already multiplied by `looks`; p is 1 where nothing is worse.
     """
     filled = [w for w in windows if w.n]
     newest = add(filled[-1:])
@@ -65,7 +71,7 @@ def scan(reference: Losses, windows: Sequence[Losses], harm: float = 0.0, *, bin
         gap = running.mean - reference.mean
         if gap <= harm:
             continue
-        p = worse(reference, running, binary=binary)
+        p = min(1.0, looks(span) * worse(reference, running, binary=binary))
         if p < best.p:
             best = Look(p, span, running, gap)
     return best
@@ -161,7 +167,7 @@ def chance_in_words(p: float) -> str:
     """A p-value as people say it.
 
     >>> chance_in_words(0.0002)
-    'once in 5,000 looks'
+    'once in 5,000 windows'
     """
     if p >= 0.5:
         return "as good as always"
@@ -169,4 +175,4 @@ def chance_in_words(p: float) -> str:
         return "practically never"
     times = 1 / p
     digits = 10 ** max(0, math.floor(math.log10(times)))
-    return f"once in {round(times / digits) * digits:,.0f} looks"
+    return f"once in {round(times / digits) * digits:,.0f} windows"

@@ -22,7 +22,7 @@ from trimtab.monitoring.cause import Cause, cause_of
 from trimtab.monitoring.drift import Comparison, Moved
 from trimtab.monitoring.losses import Losses
 from trimtab.monitoring.performance import Realised, Yardstick
-from trimtab.monitoring.sequential import LOOKS, Look, change_point, scan
+from trimtab.monitoring.sequential import Look, change_point, scan
 
 Level = Literal["none", "watch", "drift"]
 ORDER: tuple[Level, ...] = ("none", "watch", "drift")
@@ -89,13 +89,16 @@ class Decision:
     look: Look
 
 
-def decide(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> Decision:
+def decide(
+    history: Sequence[Figures], yardstick: Yardstick, policy: Windows, rows_per_day: float | None = None
+) -> Decision:
     """Judge the newest window of a version.
 
     Args:
         history: the version's windows since its first, oldest first; the last one is judged.
         yardstick: its reference.
         policy: levels and the harm that matters.
+        rows_per_day: the traffic that costs are stated for; by default that of the newest windows.
     """
     now = history[-1]
     inputs, moved = _inputs(now, policy)
@@ -107,9 +110,9 @@ def decide(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) ->
         binary=yardstick.binary,
     )
     realised: Level = "none"
-    if look.p <= policy.drift_level / LOOKS and look.harm > policy.harm:
+    if look.p <= policy.drift_level and look.harm > policy.harm:
         realised = "drift"
-    elif look.p <= REALISED * policy.watch_level / LOOKS:
+    elif look.p <= REALISED * policy.watch_level:
         realised = "watch"
     layers: dict[str, Level] = {"inputs": inputs, "expected": expected, "realised": realised}
     verdict = max(layers.values(), key=ORDER.index)
@@ -123,7 +126,7 @@ def decide(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) ->
         harm = max(0.0, guess.harm) if expected != "none" else 0.0
         if expected != "none" and inputs != "none":
             cause = Cause.covariate
-    cost = harm * yardstick.spread * _rows_per_day(history)
+    cost = harm * yardstick.spread * (rows_per_day or _rows_per_day(history))
     words = wording.words(verdict, layers, moved, look, guess, yardstick, since, cost, cause)
     return Decision(verdict, layers, moved, since, cost, cause, words, look)
 
@@ -149,7 +152,7 @@ def _expected(history: Sequence[Figures], yardstick: Yardstick, policy: Windows)
         return "watch", now
     look = scan(yardstick.estimated, estimates, policy.harm, binary=False)
     lasting = all(e.n and e.mean - yardstick.estimated.mean > policy.harm for e in estimates[-2:])
-    if lasting and look.p <= policy.drift_level / LOOKS:
+    if lasting and look.p <= policy.drift_level:
         return "drift", look
     return "watch", now
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trimtab.monitoring.cause import Cause
 from trimtab.monitoring.drift import Moved
 from trimtab.monitoring.performance import Yardstick, measured
-from trimtab.monitoring.sequential import LOOKS, Look, chance_in_words
+from trimtab.monitoring.sequential import Look, chance_in_words
 
 if TYPE_CHECKING:
     from trimtab.monitoring.verdict import Level, Since
@@ -91,7 +91,7 @@ def _realised(look: Look, yardstick: Yardstick) -> str:
     return (
         f"{yardstick.unit.capitalize()} is {performance(look.losses.mean, yardstick)} (95 % interval {low} to {high}) "
         f"over {stretch} with {look.losses.n:,} labelled rows, against {usual} of {yardstick.realised.n:,} reference "
-        f"rows; by chance {chance_in_words(min(1.0, look.p * LOOKS))}."
+        f"rows; by chance {chance_in_words(look.p)}."
     )
 
 
