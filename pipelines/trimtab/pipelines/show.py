@@ -117,4 +117,4 @@ def ending(facts: dict[str, Any]) -> None:
         console.print(f"  report: {facts['report']}")
     for line in facts.get("rollout", []):
         console.print(f"  {line}")
-    console.print(f"  next: trimtab serve --model {facts['model']}")
+    console.print(f"  next: trimtab serve {facts['model']}")

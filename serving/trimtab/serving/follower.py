@@ -144,7 +144,9 @@ class Follower:
 
     def _refuse(self, version: str, seq: int, error: TrimtabError) -> None:
         logger.error("refused %s: %s", version, error)
-        rollouts.refuse(self._store, self._config.model, version, self._config.name, error.sentence())
+        # Named by start and ledger entry: refusing it again after another promotion is another refusal.
+        server = f"{self._config.name}-{seq}"
+        rollouts.refuse(self._store, self._config.model, version, server, error.sentence())
         self._refused[version] = (seq, error.sentence())
 
     def _say(self, error: Exception) -> None:

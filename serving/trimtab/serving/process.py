@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from trimtab.serving.config import ServerConfig
 from trimtab.serving.follower import Follower
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
+from trimtab.serving.spool import finished
 from trimtab.serving.supervisor import Shipper
 from trimtab.serving.traffic import Traffic
 
@@ -87,6 +89,7 @@ def run_server(
         log.close()
         shipper.finish()
         close_metrics()
+        leave_folder(config)
         owner.close()
         app.close()
 
@@ -147,10 +150,25 @@ def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable
 def own_folder(config: ServerConfig) -> IO[bytes]:
     """Make this start's folder of the spool and hold its lock, which tells others that its owner lives."""
     folder = config.home / config.name
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    lock = (folder / "owner.lock").open("ab")
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "owner.lock").open("ab")
+    except OSError as error:
+        raise ProjectError(
+            "the spool cannot be written",
+            object=str(config.spool),
+            got=error.strerror or str(error),
+            hint="name another folder with --spool or TRIMTAB_SPOOL",
+        ) from None
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return lock
+
+
+def leave_folder(config: ServerConfig) -> None:
+    """Remove this start's folder when everything in it has been shipped; else the next start ships it."""
+    folder = config.home / config.name
+    if not finished(folder / "log", abandoned=True) and not finished(folder / "labels", abandoned=True):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def hash_key(home: Path) -> bytes:

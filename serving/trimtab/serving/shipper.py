@@ -205,6 +205,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     from trimtab.core import logs
 
+    with contextlib.suppress(OSError):
+        os.nice(5)  # answers first
     config = orjson.loads(sys.argv[1])
     logs.setup(config.get("log_level", "INFO"), process="shipper", model=config["model"])
     try:
