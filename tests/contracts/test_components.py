@@ -91,4 +91,3 @@ def test_a_component_compiles_and_installs_nothing(stage, tmp_path):
     assert "pip" not in text.replace("pipeline", "")
     assert executor["container"]["command"][0] == "sh"
     assert f"from trimtab.{stage}" in executor["container"]["command"][3]
-
