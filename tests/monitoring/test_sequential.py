@@ -83,9 +83,7 @@ def test_exact_and_normal_forms_agree(n: int) -> None:
 
 def test_losses_of_numbers_keep_the_level_though_they_are_skewed() -> None:
     rng = np.random.default_rng(2)
-    p = []
-    for _ in range(4000):
-        p.append(mean_shift(of(rng.exponential(size=500)), of(rng.exponential(size=50))))
+    p = [mean_shift(of(rng.exponential(size=500)), of(rng.exponential(size=50))) for _ in range(4000)]
     assert np.mean(np.array(p) <= 0.01) == pytest.approx(0.01, abs=0.006)
     assert np.mean(np.array(p) <= 0.001) <= 0.003
 
