@@ -38,7 +38,7 @@ class TrainedModel(BaseModel):
         temperature: what logits are divided by before the softmax (Guo et al. 2017).
         target: how a predicted number is scaled back.
         embedding: width of the penultimate layer, 0 where the network has none to show.
-        epochs: how long the served fit was trained.
+        steps: optimizer steps of the served fit.
         figures: metrics on the honest predictions, each `value, low, high`.
         residuals: of a regression: mean, standard deviation and quantiles of the honest absolute errors.
         prepared: digest of the dataset it was trained on.
@@ -58,7 +58,7 @@ class TrainedModel(BaseModel):
     temperature: float = 1.0
     target: TargetScale = TargetScale()
     embedding: int = 0
-    epochs: int = 0
+    steps: int = 0
     seed: int = 0
     threads: int = 1
     figures: dict[str, dict[str, float]] = {}

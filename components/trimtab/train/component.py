@@ -18,7 +18,7 @@ def train(
     with stage_record("train", settings.name) as record:
         result = train(settings, Path(prepared.path), Path(model.path))
         figures = {name: figure["value"] for name, figure in result.figures.items()}
-        shown = {**figures, "epochs": result.epochs, "parameters": result.parameters}
+        shown = {**figures, "steps": result.steps, "parameters": result.parameters}
         record.result(figures={**shown, "fit_seconds": result.seconds}, artifacts={"model": result.digest})
     for name, value in shown.items():
         metrics.log_metric(name, value)

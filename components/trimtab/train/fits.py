@@ -16,6 +16,7 @@ from trimtab.core.errors import ModelError
 
 Array = np.ndarray[Any, Any]
 State = dict[str, torch.Tensor]
+Look = Callable[[int, pl.LightningModule], None]
 CHECKS = 8  # how often a fit is looked at on the rows held out
 PREDICT_ROWS = 4096
 
@@ -68,10 +69,9 @@ class Batches:
 class _Watcher(pl.Callback):
     """Stops a fit whose loss is no number, and looks at it after some of its epochs."""
 
-    def __init__(self, plan: Plan, look: Callable[[int, pl.LightningModule], None] | None) -> None:
+    def __init__(self, plan: Plan, look: Look | None, epochs: int, every: int) -> None:
         self.plan, self.look = plan, look
-        every = max(1, round(plan.epochs / CHECKS))
-        self.epochs = set(range(plan.epochs, 0, -every))
+        self.epochs = set(range(epochs, 0, -every))
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Lightning's hook after each step."""
@@ -95,37 +95,55 @@ def fit(
     y: torch.Tensor,
     plan: Plan,
     stop: int = 0,
-    look: Callable[[int, pl.LightningModule], None] | None = None,
+    look: Look | None = None,
 ) -> pl.LightningModule:
-    """Train a module.
+    """Train a module of a candidate's own.
 
     Args:
         module: fresh; trained in place.
         x: preprocessed rows.
         y: their targets.
         plan: how.
-        stop: epoch after which to stop early; 0: after the whole cycle.
+        stop: epoch after which to stop early; 0: after all.
         look: called with epoch and module after some epochs.
+
+    Raises:
+        ModelError: the loss is not finite, or the module itself fails.
+    """
+    batches = Batches(x, y, plan.batch_size, plan.seed)
+    run(module, batches, plan, stop or plan.epochs, look, every=max(1, round(plan.epochs / CHECKS)))
+    return module.cpu().eval()
+
+
+def run(module: pl.LightningModule, batches: Any, plan: Plan, epochs: int, look: Look | None, every: int) -> None:
+    """Run Lightning's trainer, with nothing of its own around it.
+
+    Args:
+        module: what is trained, in place.
+        batches: an iterable of batches, gone through once an epoch.
+        plan: for seed, accelerator and name.
+        epochs: how often.
+        look: called with epoch and module after every `every`-th epoch, counted back from the last.
+        every: how many epochs lie between two looks.
 
     Raises:
         ModelError: the loss is not finite, or the module itself fails.
     """
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what hardware there is, a line each fit
-    trainer = pl.Trainer(
-        max_epochs=stop or plan.epochs,
-        accelerator=plan.accelerator,
-        devices=1,
-        callbacks=[_Watcher(plan, look)],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    batches = Batches(x, y, plan.batch_size, plan.seed)
     with warnings.catch_warnings():
-        # Lightning advises about data loader workers and epochs shorter than its logging interval: neither is used.
+        # Lightning advises about data loader workers, and about epochs shorter than its logging interval.
         warnings.filterwarnings("ignore", module="lightning")
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            accelerator=plan.accelerator,
+            devices=1,
+            callbacks=[_Watcher(plan, look, epochs, every)],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         try:
             trainer.fit(module, train_dataloaders=batches)
         except ModelError:
@@ -136,7 +154,6 @@ def fit(
                 object=f"candidates.{plan.name}",
                 hint="see the task's log; forward takes one float32 tensor, and returns logits [n, k] or values [n, 1]",
             ) from error
-    return module.cpu().eval()
 
 
 def predict(module: torch.nn.Module, x: torch.Tensor, outputs: int, name: str) -> Array:
@@ -166,6 +183,6 @@ def predict(module: torch.nn.Module, x: torch.Tensor, outputs: int, name: str) -
     return result
 
 
-def weights(module: pl.LightningModule) -> State:
+def weights(module: torch.nn.Module) -> State:
     """A copy of the weights, on the CPU."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}

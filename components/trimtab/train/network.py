@@ -79,8 +79,7 @@ def write_network(module: nn.Module, shape: tuple[int, ...], outputs: int, path:
     Raises:
         ModelError: the module has something that ONNX has not.
     """
-    net = getattr(module, "net", None)
-    model = _from_net(net, shape, outputs) if isinstance(net, Net) else _exported(module, shape, path, name)
+    model = _from_net(module, shape, outputs) if isinstance(module, Net) else _exported(module, shape, path, name)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

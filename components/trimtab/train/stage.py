@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import torch
 
     from trimtab.train.fits import Plan
+    from trimtab.train.honest import Fitted
+    from trimtab.train.params import Schedule
 
 Array = np.ndarray[Any, Any]
 # Steps and least batch of a fit on few rows: a convolution's step is dear, and cheaper by the row in larger batches.
@@ -54,14 +56,14 @@ class TrainResult:
     Attributes:
         figures: metrics on the honest predictions, each `value, low, high`.
         digest: of the model's folder.
-        epochs: length of the served fit.
+        steps: optimizer steps of the served fit.
         parameters: number of weights.
         seconds: how long the fits took, wall.
     """
 
     figures: dict[str, dict[str, float]]
     digest: str
-    epochs: int
+    steps: int
     parameters: int
     seconds: float
 
@@ -81,47 +83,51 @@ def train(config: TrainConfig, prepared: Path, out: Path) -> TrainResult:
     """
     import torch
 
-    from trimtab.train import modules
-    from trimtab.train.fits import fit
-    from trimtab.train.held_out import held_out
     from trimtab.train.save import save
 
     started = time.monotonic()
     torch.set_num_threads(config.threads)
     data = Prepared.load(prepared)
     rows = data.train_rows
-    folds = data.folds[rows]
-    if not (folds >= 0).any():
+    if not (data.folds[rows] >= 0).any():
         raise DataError("no row is held out to be judged on", object=str(prepared), expected="_fold: 0, 1, …", got="-1")
-    x = torch.from_numpy(data.preprocessing.apply(data.take(rows)))
-    y = _targets(data, rows, config.task)
-    outputs = len(data.schema.target.classes) if config.task == "classification" else 1
-    plan = _plan(config, modules.schedule(config.candidate), len(rows))
-
-    def build(n: int, steps: int) -> Any:
-        facts = modules.Facts(config.task, tuple(x.shape[1:]), outputs, data.schema.target.classes, rows=n, steps=steps)
-        return modules.build(config.candidate, facts)
-
-    honest = held_out(build, x, y, folds, plan, outputs)
-    torch.manual_seed(plan.seed)
-    module = build(len(rows), plan.steps(len(rows)))
-    if honest.state is None:
-        fit(module, x, y, plan, stop=honest.epochs)
-    else:
-        module.load_state_dict(honest.state)
-    module.cpu().eval()
-    model = _describe(config, data, module, honest.raw, rows[honest.rows], honest.epochs)
+    fitted = _fit(config, data, rows)
+    honest = rows[fitted.rows]
+    model = _describe(config, data, fitted, honest)
     out.mkdir(parents=True, exist_ok=True)
-    predictions = _predictions(data, model, honest.raw, rows[honest.rows])
-    predictions.save(out / PREDICTIONS, model.classes)
-    save(module, model, data, out)
+    _predictions(data, model, fitted.raw, honest).save(out / PREDICTIONS, model.classes)
+    save(fitted.module, model, data, out)
     return TrainResult(
         figures=model.figures,
         digest=folder_digest(out),
-        epochs=model.epochs,
+        steps=model.steps,
         parameters=model.parameters,
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _fit(config: TrainConfig, data: Prepared, rows: Array) -> Fitted:
+    import torch
+
+    from trimtab.train import own, params
+    from trimtab.train.apart import fit_apart
+    from trimtab.train.together import fit_together
+
+    candidate, classes = config.candidate, data.schema.target.classes
+    x = torch.from_numpy(data.preprocessing.apply(data.take(rows)))
+    y = _targets(data, rows, config.task)
+    folds = data.folds[rows]
+    outputs = len(classes) if config.task == "classification" else 1
+    if not candidate.uses:
+        settings = params.parse(candidate.kind or candidate.name, candidate.params, config.name)
+        return fit_together(settings, x, y, folds, _plan(config, settings, len(rows)), outputs)
+    shape = tuple(x.shape[1:])
+
+    def build(n: int, steps: int) -> Any:
+        return own.build(candidate, own.Facts(config.task, shape, outputs, classes, rows=n, steps=steps))
+
+    plan = _plan(config, params.parse_schedule(candidate.params, config.name), len(rows))
+    return fit_apart(build, x, y, folds, plan, outputs)
 
 
 def _targets(data: Prepared, rows: Array, task: str) -> torch.Tensor:
@@ -134,7 +140,7 @@ def _targets(data: Prepared, rows: Array, task: str) -> torch.Tensor:
     return torch.from_numpy(((truth - scale.mean) / scale.scale).astype(np.float32)[:, None])
 
 
-def _plan(config: TrainConfig, asked: Any, n: int) -> Plan:
+def _plan(config: TrainConfig, asked: Schedule, n: int) -> Plan:
     """Epochs and batch size: as asked, else a number of steps that is enough, and at least ten passes."""
     from trimtab.train.fits import Plan, steps_an_epoch
 
@@ -152,10 +158,10 @@ def _predictions(data: Prepared, model: TrainedModel, raw: Array, rows: Array) -
     return Predictions(rows, data.folds[rows].astype(np.int64), data.truth[rows], prediction)
 
 
-def _describe(config: TrainConfig, data: Prepared, module: Any, raw: Array, rows: Array, epochs: int) -> TrainedModel:
+def _describe(config: TrainConfig, data: Prepared, fitted: Fitted, rows: Array) -> TrainedModel:
     from trimtab.train.calibrate import temperature
 
-    truth = data.truth[rows]
+    truth, raw, module = data.truth[rows], fitted.raw, fitted.module
     classify = config.task == "classification"
     model = TrainedModel(
         name=config.name,
@@ -169,8 +175,8 @@ def _describe(config: TrainConfig, data: Prepared, module: Any, raw: Array, rows
         parameters=sum(p.numel() for p in module.parameters()),
         temperature=temperature(raw, truth) if classify else 1.0,
         target=data.preprocessing.target,
-        embedding=int(getattr(getattr(module, "net", None), "embedding", 0)),
-        epochs=epochs,
+        embedding=int(getattr(module, "embedding", 0)) if not config.candidate.uses else 0,
+        steps=fitted.steps,
         seed=config.seed,
         threads=config.threads,
         prepared=data.digest,
