@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 NOUN = "trimtab/dataset/1"
-SHARD_ROWS = 200_000
-SHARD_VALUES = 16_000_000  # a shard of wide rows (images) is cut earlier, to bound memory
+SHARD_ROWS = 100_000
+SHARD_VALUES = 8_000_000  # a shard of wide rows (images) is cut earlier, to bound memory
 DIGEST_LENGTH = 32
 
 

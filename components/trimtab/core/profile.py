@@ -142,8 +142,10 @@ class Profile:
         """Hashes of ids that came more than once (this process's `hash`)."""
         if not self._ids:
             return frozenset()
-        values, counts = np.unique(np.concatenate(self._ids), return_counts=True)
-        return frozenset(values[counts > 1].tolist())
+        self._ids = [np.concatenate(self._ids)]
+        values = self._ids[0]
+        values.sort()  # in place: np.unique would hold several copies
+        return frozenset(values[1:][values[1:] == values[:-1]].tolist())
 
     @property
     def labelled(self) -> int:

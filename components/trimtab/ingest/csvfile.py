@@ -14,7 +14,9 @@ from typing import Any
 from trimtab.core.errors import DataError
 from trimtab.ingest.origin import Origin, open_bytes, open_text, pieces
 
-BLOCK_BYTES = 8 << 20
+# Arrow reads up to 32 blocks ahead, so the block's size bounds the memory; a row must fit into one.
+BLOCK_BYTES = 1 << 20
+MOST_BLOCK_BYTES = 32 << 20
 DELIMITERS = ",;\t|"
 _MAGIC = {
     b"PK\x03\x04": "a zip or Excel file",
@@ -95,9 +97,7 @@ def check_utf8(path: Path, name: str, head: bytes | None = None) -> None:
             line += piece.count(b"\n")
 
 
-def read_csv(
-    path: Path, origin: Origin, columns: list[str], header: list[str], block_bytes: int = BLOCK_BYTES
-) -> Iterator[Any]:
+def read_csv(path: Path, origin: Origin, columns: list[str], header: list[str], block_bytes: int = 0) -> Iterator[Any]:
     """The wanted columns as text (empty is null), a block at a time.
 
     Args:
@@ -105,7 +105,7 @@ def read_csv(
         origin: its name, delimiter and encoding.
         columns: what to read.
         header: all names, as `read_header` gave them.
-        block_bytes: how much of the file is read at once.
+        block_bytes: how much of the file is read at once; 0: as the length of the first row asks for.
 
     Yields:
         pa.Table of strings.
@@ -126,7 +126,7 @@ def read_csv(
     options = {
         "read_options": pc.ReadOptions(
             use_threads=False,
-            block_size=block_bytes,
+            block_size=block_bytes or _block_bytes(path),
             encoding=origin.encoding,
             column_names=header,
             skip_rows=0,
@@ -174,6 +174,13 @@ def _lines(path: Path, origin: Origin, expected: int, shown: int = 8) -> str:
     return f" on line{'s' if len(found) > 1 else ''} {', '.join(map(str, found[:shown]))}{more}" if found else ""
 
 
+def _block_bytes(path: Path) -> int:
+    """A block that holds some rows like the first ones."""
+    with open_bytes(path) as file:
+        longest = max(len(file.readline(MOST_BLOCK_BYTES)) for _ in range(3))
+    return min(MOST_BLOCK_BYTES, max(BLOCK_BYTES, 4 * longest))
+
+
 def _explain(error: Exception, path: Path, origin: Origin) -> None:
     text = str(error)
     if "UTF8" in text or "UTF-8" in text or isinstance(error, UnicodeDecodeError):
@@ -184,7 +191,7 @@ def _explain(error: Exception, path: Path, origin: Origin) -> None:
         raise DataError(
             "a value never ends",
             object=origin.name,
-            expected=f"rows of at most {BLOCK_BYTES >> 20} MB",
+            expected="rows that end within some MB",
             hint="look for a quote that is not closed",
         ) from None
     if isinstance(error, LookupError) or "encoding" in text:
