@@ -48,7 +48,8 @@ MIXED = Schema(
     ),
     target=Target(name="churn", kind="category", classes=("no", "yes")),
 )
-SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED}
+HIDDEN = NUMBERS.model_copy(update={"fields": (*NUMBERS.fields, Field(name="who", kind="id", private="hash"))})
+SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN}
 
 
 def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False) -> None:
@@ -79,7 +80,7 @@ def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False) ->
 def _rows(kind: str, rng: np.random.Generator, n: int) -> dict[str, Any]:
     if kind == "digits":
         return {"image": rng.uniform(0, 16, (n, 8, 8)).astype(np.float32)}
-    if kind == "numbers":
+    if kind in {"numbers", "hidden"}:
         rows = rng.normal(size=(n, 4)).astype(np.float32)
         rows[0, 3] = np.nan
         return {"input": rows}
@@ -164,7 +165,7 @@ def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: lis
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
-_GRAPHS = {"digits": _digits, "numbers": _numbers, "mixed": _mixed}
+_GRAPHS = {"digits": _digits, "numbers": _numbers, "mixed": _mixed, "hidden": _numbers}
 
 
 @dataclass

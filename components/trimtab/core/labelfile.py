@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,12 @@ from trimtab.core import labels, ledger
 from trimtab.core.errors import DataError, NotFound
 from trimtab.core.ids import PREDICTION_ID
 from trimtab.core.predictions import TIME
+from trimtab.core.privacy import keyed_hash
 from trimtab.core.records import utcnow
 from trimtab.core.schema import Schema
 from trimtab.core.values import parse_moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from trimtab.core.store import Store
 
 FILE_ROWS = 200_000
@@ -52,7 +52,15 @@ class Sent:
 
 
 def send_labels(
-    store: Store, model: str, file: Path, columns: Columns, writer: str, *, source: str = "", delimiter: str = ","
+    store: Store,
+    model: str,
+    file: Path,
+    columns: Columns,
+    writer: str,
+    *,
+    source: str = "",
+    delimiter: str = ",",
+    hash_key: bytes = b"",
 ) -> Sent:
     """Read a file twice: check all of it, then write it; a mistake anywhere leaves the store as it was.
 
@@ -66,21 +74,27 @@ def send_labels(
         writer: part of the files' names, unique for each call.
         source: kept beside each label.
         delimiter: of a CSV file.
+        hash_key: where the schema's key is private by `hash`, labels keep its hash too.
 
     Raises:
         DataError: no such file or column, or a value is no class (no number, no time); names the rows.
         StoreError: the store did not take them; sending the file again is safe.
     """
     schema = champion_schema(store, model)
-    arrived = utcnow()
+    key_field = schema.id_field if schema is not None else None
+    if key_field is not None and key_field.private == "drop":
+        hint = "label by prediction id: a column of X-Prediction-Id"
+        raise DataError(f"the log does not keep the private key {key_field.name!r}", object=model, hint=hint)
+    hidden = hash_key if key_field is not None and key_field.private == "hash" else None
+    reading = _Reading(columns, schema, utcnow(), source, str(file), hidden)
     kept = total = 0
     for first, block in _blocks(file, columns, delimiter):
-        table = _label_rows(block, first, columns, schema, arrived, source, str(file))
+        table = _label_rows(block, first, reading)
         kept, total = kept + table.num_rows, total + block.num_rows
     files = 0
     waiting: list[pa.Table] = []
     for first, block in _blocks(file, columns, delimiter):
-        waiting.append(_label_rows(block, first, columns, schema, arrived, source, str(file)))
+        waiting.append(_label_rows(block, first, reading))
         if sum(table.num_rows for table in waiting) >= FILE_ROWS:
             labels.write_labels(store, model, writer, files, pa.concat_tables(waiting))
             files, waiting = files + 1, []
@@ -163,10 +177,21 @@ def _check_columns(file: Path, columns: Columns, names: list[str]) -> None:
             raise DataError(f"there is no column {name!r}", object=str(file), expected=f"one of {shown}", hint=hint)
 
 
-def _label_rows(
-    block: pa.Table, first: int, columns: Columns, schema: Schema | None, arrived: datetime, source: str, file: str
-) -> pa.Table:
+@dataclass(frozen=True)
+class _Reading:
+    """What is the same for all blocks of a file; `hidden` is the key that private keys are hashed with."""
+
+    columns: Columns
+    schema: Schema | None
+    arrived: datetime
+    source: str
+    file: str
+    hidden: bytes | None
+
+
+def _label_rows(block: pa.Table, first: int, reading: _Reading) -> pa.Table:
     """A block as rows of the labels log; rows without key or value are left out."""
+    columns, schema, arrived, file = reading.columns, reading.schema, reading.arrived, reading.file
     whole = pc.and_(pc.is_valid(block[columns.key]), pc.is_valid(block[columns.value]))
     rows = np.flatnonzero(np.asarray(whole)) + first
     block = block.filter(whole)
@@ -182,14 +207,22 @@ def _label_rows(
     return pa.table(
         {
             "_id": pc.if_else(is_id, keys, none),
-            "_key": pc.if_else(is_id, none, keys),
+            "_key": _hidden(pc.if_else(is_id, none, keys), reading.hidden),
             "value": values,
             "labelled_at": moments,
             "arrived_at": pa.repeat(pa.scalar(arrived, TIME), block.num_rows),
-            "source": pa.repeat(pa.scalar(source or None, pa.string()), block.num_rows),
+            "source": pa.repeat(pa.scalar(reading.source or None, pa.string()), block.num_rows),
         },
         schema=labels.SCHEMA,
     )
+
+
+def _hidden(keys: pa.ChunkedArray, hash_key: bytes | None) -> pa.ChunkedArray:
+    """The keys as the log has them: hashed where the schema says so."""
+    if hash_key is None:
+        return keys
+    hashed = [None if key is None else keyed_hash(hash_key, key) for key in keys.to_pylist()]
+    return pa.chunked_array([pa.array(hashed, pa.string())])
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -24,6 +24,7 @@ def label(
     from trimtab.cli.choose import only_model
     from trimtab.core.ids import uuid7
     from trimtab.core.labelfile import Columns, send_labels
+    from trimtab.core.privacy import hash_key
     from trimtab.core.settings import load
     from trimtab.core.store import open_store
     from trimtab.core.store.keys import check_name
@@ -32,7 +33,16 @@ def label(
     store = open_store(settings.store, settings)
     model = check_name(model) if model else only_model(store)
     columns = Columns(key, value, time)
-    sent = send_labels(store, model, file, columns, f"label-{uuid7()}", source=source, delimiter=delimiter)
+    sent = send_labels(
+        store,
+        model,
+        file,
+        columns,
+        f"label-{uuid7()}",
+        source=source,
+        delimiter=delimiter,
+        hash_key=hash_key(settings.home),
+    )
     if as_json:
         facts = {"model": model, "labels": sent.labels, "left_out": sent.left_out, "files": sent.files}
         typer.echo(json.dumps(facts))

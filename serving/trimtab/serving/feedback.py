@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from trimtab.core.errors import RequestError
 from trimtab.core.ids import parse_prediction_id
+from trimtab.core.privacy import keyed_hash
 from trimtab.core.records import rfc3339
 from trimtab.core.values import category_text
 
@@ -69,7 +71,9 @@ class Receipt(BaseModel):
     accepted: int
 
 
-def check_labels(feedback: Feedback, model: str, schema: Schema | None, arrived: str) -> list[dict[str, Any]]:
+def check_labels(
+    feedback: Feedback, model: str, schema: Schema | None, arrived: str, hash_key: bytes
+) -> list[dict[str, Any]]:
     """Feedback as lines of the labels log.
 
     Args:
@@ -77,18 +81,21 @@ def check_labels(feedback: Feedback, model: str, schema: Schema | None, arrived:
         model: the model that this server serves.
         schema: the champion's; without one a value is taken as it is.
         arrived: RFC 3339.
+        hash_key: where the schema's key is private by `hash`, labels keep its hash too.
 
     Raises:
-        RequestError: 404, another model; 400, a value is no class of the target or no number.
+        RequestError: 404, another model; 400, a value is no class of the target or no number, or the log does not
+            keep the key.
     """
     if feedback.model is not None and feedback.model != model:
         raise RequestError(404, f"model {feedback.model[:80]!r} is not served here", object="model", expected=model)
+    hide = key_hider(schema, hash_key)
     rows = []
     for i, label in enumerate(feedback.labels):
         rows.append(
             {
                 "_id": label.id,
-                "_key": None if label.key is None else str(label.key),
+                "_key": None if label.key is None else hide(str(label.key), f"labels[{i}].key"),
                 "value": label_text(label.value, schema, f"labels[{i}].value"),
                 "labelled_at": rfc3339(label.labelled_at) if label.labelled_at else arrived,
                 "arrived_at": arrived,
@@ -96,6 +103,26 @@ def check_labels(feedback: Feedback, model: str, schema: Schema | None, arrived:
             }
         )
     return rows
+
+
+def key_hider(schema: Schema | None, hash_key: bytes) -> Callable[[str, str], str]:
+    """What makes of a row's own key, and the place it came from, what the log has of it."""
+    field = schema.id_field if schema is not None else None
+
+    def hide(key: str, where: str) -> str:
+        if field is not None and field.private == "hash":
+            return keyed_hash(hash_key, key)
+        if field is not None and field.private == "drop":
+            raise RequestError(
+                400,
+                f"the log does not keep the private key {field.name!r}",
+                object=where,
+                expected="the prediction's `id`",
+                got="a key",
+            )
+        return key
+
+    return hide
 
 
 def label_text(value: bool | float | str, schema: Schema | None, where: str) -> str:

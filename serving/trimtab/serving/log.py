@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class PredictionLog:
     """
 
     def __init__(self, config: ServerConfig, metrics: Metrics, hash_key: bytes) -> None:
-        self._config, self._metrics, self._hash_key = config, metrics, hash_key
+        self._config, self._metrics, self.hash_key = config, metrics, hash_key
         self.folder: Path = config.home / config.name
         self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows)
         # Feedback shares the flush settings, and its lines are synced before the call is answered.
@@ -62,7 +63,7 @@ class PredictionLog:
         fresh = folder / f".{version}.new"
         fresh.write_text(schema.model_dump_json())
         fresh.replace(folder / f"{version}.json")
-        self._privacy[version] = Privacy(schema, self._hash_key)
+        self._privacy[version] = Privacy(schema, self.hash_key)
 
     def append(self, row: Answered) -> None:
         """Take one answered request; called on the request path, never blocks."""
@@ -99,15 +100,13 @@ class PredictionLog:
         self._drain()
 
     def _tick(self) -> None:
-        from time import monotonic
-
         for writer in (self._log, self.labels):
             try:
                 writer.tick()
             except OSError as error:
                 logger.error("a spool segment cannot be finished: %s", error)
-        if monotonic() - self._last_size >= SIZE_SECONDS:
-            self._last_size = monotonic()
+        if time.monotonic() - self._last_size >= SIZE_SECONDS:
+            self._last_size = time.monotonic()
             waiting = size_of(self._config.home)
             self._metrics.spool_bytes(waiting)
             if self.full != (waiting > self._config.spool_bytes):
@@ -121,8 +120,16 @@ class PredictionLog:
             lines, rows = [], 0
             while queue and rows < 1000:
                 row = queue.popleft()
+                try:
+                    lines.append(encode_line(row, self._privacy[row.version].clean(row.records)))
+                except Exception:  # one odd row must not end the log of all others
+                    logger.exception("a row cannot be written and is dropped")
+                    self._metrics.log_dropped(len(row.records))
+                    self._taken += len(row.records)
+                    continue
                 rows += len(row.records)
-                lines.append(encode_line(row, self._privacy[row.version].clean(row.records)))
+            if not lines:
+                continue
             try:
                 self._log.append(lines, rows)
                 self._metrics.log_spooled(rows)

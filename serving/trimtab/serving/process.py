@@ -6,16 +6,14 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import os
-import secrets
 import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from trimtab.core.errors import ProjectError, StoreError, StoreUnfit
+from trimtab.core.privacy import hash_key
 from trimtab.core.store import Store, open_store, probe
 from trimtab.core.tokens import TokenFile
 from trimtab.serving.app import Asgi, InferenceApp
@@ -171,20 +169,6 @@ def leave_folder(config: ServerConfig) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def hash_key(home: Path) -> bytes:
-    """The key of hashed private fields, made on first use and kept with mode 0600."""
-    path = home / "hash.key"
-    if not path.exists():
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
-    return path.read_bytes()
-
-
 def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi]:
     def build(app: InferenceApp) -> Asgi:
         from trimtab.serving.site import build_site
@@ -213,6 +197,8 @@ async def _serve(app: InferenceApp, bound: socket.socket, config: ServerConfig, 
             """Ours below: uvicorn's would end the process by the signal before the log is written."""
             yield
 
+    # uvicorn's own warnings (bytes that are no HTTP, say) as lines of ours.
+    logging.getLogger("uvicorn.error").handlers = logging.getLogger("trimtab").handlers
     server = Server(
         uvicorn.Config(
             app,
@@ -220,6 +206,7 @@ async def _serve(app: InferenceApp, bound: socket.socket, config: ServerConfig, 
             ws="none",
             lifespan="off",
             log_config=None,
+            log_level="warning",
             access_log=False,
             server_header=False,
             date_header=False,

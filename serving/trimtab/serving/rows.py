@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hmac
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
+
+from trimtab.core.privacy import keyed_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,16 +63,6 @@ class Privacy:
                     kept[name] = keyed_hash(self._key, kept[name])
             cleaned.append(kept)
         return cleaned
-
-
-def keyed_hash(key: bytes, value: object) -> str:
-    """A value's keyed hash, 32 hex digits: equal values stay equal, and nobody without the key can try values out.
-
-    >>> keyed_hash(b"k", "ann") == keyed_hash(b"k", "ann") != keyed_hash(b"l", "ann")
-    True
-    """
-    body = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    return hmac.new(key, body.encode(), sha256).hexdigest()[:32]
 
 
 def encode_line(row: Answered, records: list[dict[str, Any]]) -> bytes:

@@ -63,7 +63,9 @@ def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastA
         """Take labels: by prediction id or the rows' own key. 202 once they are on disk."""
         champion = app.traffic.champion
         try:
-            rows = check_labels(feedback, app.config.model, champion.schema if champion else None, rfc3339(utcnow()))
+            rows = check_labels(
+                feedback, app.config.model, champion.schema if champion else None, rfc3339(utcnow()), log.hash_key
+            )
             if log.full:
                 raise RequestError(
                     503, "the spool is full, the store has been away for long", hint="send them again later"
