@@ -104,6 +104,7 @@ def test_images_keep_the_level_and_show_what_changed() -> None:
         profile = Profile.of(column, {"image": images(rng, 276)})
         quiet += profile.compare(profile.count({"image": images(rng, 69)})).p > 0.01
     assert quiet >= 96
+    profile = Profile.of(column, {"image": images(rng, 276)})
     found = profile.compare(profile.count({"image": images(rng, 69, gain=0.8)}))
     assert found.p < 1e-4
     assert "brightness" in found.fields[0].words or "contrast" in found.fields[0].words

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import stats as scipy_stats
 
 from trimtab.monitoring.counts import UNSEEN, CategoryCells, NumberCells
 from trimtab.monitoring.twosample import fisher, ordered, quadratic_tail, unordered
+
+# Its results are named tuples that type checkers do not see through.
+stats: Any = scipy_stats
 
 
 def counted(reference: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

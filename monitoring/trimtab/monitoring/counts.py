@@ -53,6 +53,7 @@ class Counter(Protocol):
 
     def count(self, values: Any) -> Counted:
         """Count an array of values."""
+        ...
 
 
 @dataclass(frozen=True)

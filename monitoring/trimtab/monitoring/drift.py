@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.monitoring import pictures
 from trimtab.monitoring.counts import CategoryCells, Counted, NumberCells
@@ -86,6 +87,7 @@ class Comparison:
 
 
 Part = tuple[str, NumberCells | CategoryCells]
+Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,13 @@ class Profile:
         columns: what is compared.
         parts: for each column its counted parts: itself, or the summaries of an image.
         counted: the reference's counts, by column and part.
-        dependence: standardised scores of reference rows [r, parts]; for categories one column a cell.
+        dependence: cells of reference rows [r], by column and part: how the fields hang together.
     """
 
     columns: tuple[Column, ...]
     parts: dict[str, list[Part]]
     counted: dict[str, list[Counted]]
-    dependence: dict[str, list[Floats]] = field(repr=False, default_factory=dict)
+    dependence: dict[str, list[Places]] = field(repr=False, default_factory=dict)
 
     @classmethod
     def of(cls, columns: Sequence[Column], reference: Mapping[str, Any]) -> Profile:
@@ -115,7 +117,7 @@ class Profile:
         kept = tuple(c for c in columns if c.name in reference)
         parts: dict[str, list[Part]] = {}
         counted: dict[str, list[Counted]] = {}
-        dependence: dict[str, list[Floats]] = {}
+        dependence: dict[str, list[Places]] = {}
         for column in kept:
             values = _values(column, reference[column.name])
             cells: list[Part] = [
@@ -191,7 +193,7 @@ class _Tested:
     scores: list[Floats]
 
 
-def _part(name: str, cells: NumberCells | CategoryCells, r: Counted, w: Counted, place: Floats) -> _Tested:
+def _part(name: str, cells: NumberCells | CategoryCells, r: Counted, w: Counted, place: Places) -> _Tested:
     if isinstance(cells, NumberCells):
         test = ordered(r.cells, w.cells)
         words = f"median {_median(cells, r)} → {_median(cells, w)}" if w.cells.sum() else "no values"
@@ -234,7 +236,7 @@ def _standard(values: Floats) -> Floats:
     return np.asarray(np.nan_to_num((values - seen.mean()) / seen.std(), nan=0.0))
 
 
-def _first(places: Any) -> Any:
+def _first(places: Places) -> Places:
     """Places of evenly spread rows, at most `DEPENDENCE_ROWS`."""
     step = -(-len(places) // DEPENDENCE_ROWS) if len(places) else 1
     return places[::step]

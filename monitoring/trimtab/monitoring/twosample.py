@@ -184,6 +184,7 @@ def quadratic_tail(statistic: float, covariance: Floats) -> float:
     low, high = (0.0, top * (1 - 1e-12)) if statistic > mean else (-len(weights) / (2 * statistic) - 1.0, 0.0)
     while statistic <= mean and slope(low) > statistic:
         low *= 2
+    t = (low + high) / 2
     for _ in range(200):
         t = (low + high) / 2
         if slope(t) > statistic:
