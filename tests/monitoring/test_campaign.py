@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -176,3 +181,38 @@ def test_killed_at_each_write_it_ends_once_all_the_same(tmp_path: Path, after: b
         play(world, lambda world=world, deaths=deaths: next(deaths, world.store), launcher)  # type: ignore[misc]
         assert story(world.store) == told, at
         assert len(launcher.started) == 2, at
+
+
+@pytest.mark.campaign
+def test_killed_with_signal_9_again_and_again_it_ends_once(tmp_path: Path, root: Path) -> None:
+    """A real process, killed at a random moment within 100 ms of its work, until the campaign has ended."""
+    world = fresh(tmp_path, "killed")
+    rng = random.Random(0)
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    kills = 0
+    for _ in range(60):
+        (tmp_path / "child").mkdir(exist_ok=True)
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.monitoring.hook_child", world.store.url, str(tmp_path / "child")],
+            stdout=subprocess.PIPE,
+            env=environment,
+            cwd=root,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(rng.uniform(0, 0.1))
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        kills += 1
+        if story(world.store)["outcomes"]:
+            break
+        state = world.state()
+        if state.canary is not None and state.canary not in world.seen:
+            world.seen.add(state.canary)
+            answer_canary(world)
+        follow_up(world)
+    told = story(world.store)
+    assert kills >= 5
+    assert (told["opened"], told["outcomes"], told["runs"], told["requests"]) == (1, ["promoted"], 2, 2), kills
+    assert [e for e, _ in told["events"]] == ["promoted", *["published", "canaried", "promoted"] * 2]

@@ -259,6 +259,8 @@ class Runs:
         store = self.world.store
         if create_record(store, f"runs/{key}/request.json", "run-request", {"data": request.data}):
             self.started.append(key)
+        # Asked again, a run that was cut off goes on where it stopped.
+        if runs.result(store, key) is None:
             if self.ends == "succeeded":
                 self._succeed(key, request)
             elif self.ends == "failed":
@@ -284,7 +286,7 @@ class Runs:
             return "succeeded"
         if key in self.cancelled:
             return "cancelled"
-        return "failed" if self.ends in {"failed", "died"} else "running"
+        return "running" if self.ends == "running" else "failed"
 
     def cancel(self, key: str) -> None:
         self.cancelled.append(key)

@@ -28,6 +28,7 @@ def hook(
     from trimtab.monitoring.hook import make_app
     from trimtab.monitoring.hook_metrics import HookCollector
     from trimtab.monitoring.hook_service import HookService, serve
+    from trimtab.monitoring.remember import Remembering
     from trimtab.pipelines.launcher import LocalLauncher
 
     chosen = settings.load()
@@ -36,7 +37,7 @@ def hook(
     errors = Counter(
         "trimtab_store_errors", "Requests to the store that failed, retried or not", ["operation"], registry=registry
     )
-    store = open_store(chosen.store, chosen, on_error=lambda operation: errors.labels(operation).inc())
+    store = Remembering(open_store(chosen.store, chosen, on_error=lambda operation: errors.labels(operation).inc()))
     probe(store, "hook")
     ensure_token(chosen)
     service = HookService(
