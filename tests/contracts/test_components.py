@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -21,11 +22,11 @@ HEAVY = ("kfp", "torch", "lightning", "sklearn", "pandas", "evidently", "onnxrun
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:kfp")
 
 
-def component(stage):
+def component(stage: str) -> Any:
     return getattr(importlib.import_module(f"trimtab.{stage}.component"), stage)
 
 
-def configs(stage):
+def configs(stage: str) -> list[type[BaseModel]]:
     """The stage's settings classes."""
     module = importlib.import_module(f"trimtab.{stage}.{'claim' if stage == 'define' else 'stage'}")
     return [
@@ -35,7 +36,7 @@ def configs(stage):
     ]
 
 
-def test_the_stages_import_without_kfp_and_without_anything_heavy():
+def test_the_stages_import_without_kfp_and_without_anything_heavy() -> None:
     code = (
         "import sys, importlib\n"
         "sys.modules['kfp'] = None\n"
@@ -48,15 +49,15 @@ def test_the_stages_import_without_kfp_and_without_anything_heavy():
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_s_folder_holds_the_same_files(stage):
-    folder = Path(importlib.import_module(f"trimtab.{stage}").__file__).parent
+def test_a_stage_s_folder_holds_the_same_files(stage: str) -> None:
+    folder = Path(str(importlib.import_module(f"trimtab.{stage}").__file__)).parent
     assert {"__init__.py", "stage.py", "component.py", "README.md"} <= {f.name for f in folder.iterdir()}
     assert (folder / "README.md").read_text().startswith(f"# {stage}\n")
     assert importlib.import_module(f"trimtab.{stage}").__doc__
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_has_one_function_and_its_settings(stage):
+def test_a_stage_has_one_function_and_its_settings(stage: str) -> None:
     module = importlib.import_module(f"trimtab.{stage}.stage")
     function = getattr(module, stage)
     assert inspect.isfunction(function)
@@ -67,7 +68,7 @@ def test_a_stage_has_one_function_and_its_settings(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_component_s_defaults_agree_with_the_stage_s_settings(stage):
+def test_a_component_s_defaults_agree_with_the_stage_s_settings(stage: str) -> None:
     (settings,) = configs(stage)
     inputs = component(stage).component_spec.inputs or {}
     assert inputs["config"].type == "String"
@@ -79,7 +80,7 @@ def test_a_component_s_defaults_agree_with_the_stage_s_settings(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_component_compiles_and_installs_nothing(stage, tmp_path):
+def test_a_component_compiles_and_installs_nothing(stage: str, tmp_path: Path) -> None:
     from kfp import compiler
 
     out = tmp_path / "component.yaml"

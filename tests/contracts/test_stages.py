@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ class Chain:
         self.key = signing.load_or_create_key(folder.parent / "key.pem")
         self.version = ""
 
-    def config(self, stage):
+    def config(self, stage: str) -> Any:
         """A stage's settings as its component gets them."""
         from importlib import import_module
 
@@ -59,14 +60,14 @@ class Chain:
         inputs = {n: given.get(n, self.at / n) for n in INPUTS[stage]}
         getattr(self, stage)(self.config(stage), **inputs)
 
-    def define(self, config):
+    def define(self, config: Any) -> None:
         from trimtab.define.claim import claim_run
         from trimtab.define.stage import define
 
         (self.at / "definition.html").write_text(define(config.parsed()).html)
         self.source = claim_run(config, self.store, "")
 
-    def ingest(self, config, source=None):
+    def ingest(self, config: Any, source: Any | None = None) -> None:
         import json
 
         from trimtab.ingest.stage import ingest
@@ -74,48 +75,48 @@ class Chain:
         wanted = {"path": str(source)} if source and source.name == "wrong" else json.loads(self.source)
         ingest(config.model_copy(update={"source": wanted}), self.store, self.at / "data", self.at / "judge")
 
-    def validate(self, config, data, judge):
+    def validate(self, config: Any, data: Path, judge: Path) -> None:
         from trimtab.validate.stage import validate
 
         validate(config, data, judge, self.at / "checked", self.at / "checked_judge", self.at / "validation.html")
 
-    def prepare(self, config, checked, checked_judge):
+    def prepare(self, config: Any, checked: Path, checked_judge: Path) -> None:
         from trimtab.prepare.stage import prepare
 
         prepare(config, checked, checked_judge, self.at / "prepared")
 
-    def baseline(self, config, prepared):
+    def baseline(self, config: Any, prepared: Path) -> None:
         from trimtab.baseline.stage import baseline
 
         baseline(config, prepared, self.at / "naive")
 
-    def train(self, config, prepared):
+    def train(self, config: Any, prepared: Path) -> None:
         from trimtab.train.stage import train
 
         train(config, prepared, self.at / "model")
 
-    def evaluate(self, config, prepared, model, checked_judge):
+    def evaluate(self, config: Any, prepared: Path, model: Path, checked_judge: Path) -> None:
         from trimtab.evaluate.stage import evaluate
 
         evaluate(config, prepared, model, checked_judge, self.at / "evaluation", self.store)
 
-    def select(self, config, prepared, naive, model, evaluation):
+    def select(self, config: Any, prepared: Path, naive: Path, model: Path, evaluation: Path) -> None:
         from trimtab.select.stage import select
 
         select(config, prepared, naive, [model], [evaluation], self.at / "winner", self.at / "selection.json")
 
-    def export(self, config, winner, prepared, selection):
+    def export(self, config: Any, winner: Path, prepared: Path, selection: Path) -> None:
         from trimtab.export.stage import export
 
         chosen = selection if selection.name == "wrong" else self.at / "selection.json"
         export(config, winner, prepared, chosen, self.at / "bundle")
 
-    def publish(self, config, bundle):
+    def publish(self, config: Any, bundle: Path) -> None:
         from trimtab.publish.stage import publish
 
         self.version = publish(config, bundle, self.at / "selection.json", self.store, self.key).version
 
-    def deploy(self, config, version=None):
+    def deploy(self, config: Any, version: Any | None = None) -> None:
         from trimtab.deploy.stage import deploy
 
         named = "v9-00000000" if version and version.name == "wrong" else self.version
@@ -142,7 +143,7 @@ OUTPUTS = (
 
 
 @pytest.fixture(scope="module")
-def chains(tmp_path_factory):
+def chains(tmp_path_factory: pytest.TempPathFactory) -> list[Chain]:
     """The same rows, seed and threads, twice, in places of their own."""
     folder = tmp_path_factory.mktemp("chains")
     made = []
@@ -164,17 +165,17 @@ def digest(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_the_same_in_gives_the_same_out(chains, name):
+def test_the_same_in_gives_the_same_out(chains: list[Chain], name: str) -> None:
     one, two = chains
     assert digest(one.at / name) == digest(two.at / name)
 
 
-def test_the_same_bundle_is_the_same_version_everywhere(chains):
+def test_the_same_bundle_is_the_same_version_everywhere(chains: list[Chain]) -> None:
     one, two = chains
     assert one.version == two.version
 
 
-def test_publishing_and_deploying_twice_changes_nothing(chains):
+def test_publishing_and_deploying_twice_changes_nothing(chains: list[Chain]) -> None:
     chain = chains[0]
     before = list_versions(chain.store, "tiny"), rollouts.requests(chain.store, "tiny")
     chain.run("publish")
@@ -186,7 +187,7 @@ def test_publishing_and_deploying_twice_changes_nothing(chains):
     ("stage", "name"), [(stage, name) for stage in STAGES for name in INPUTS[stage] if name != "checked_judge"]
 )
 @pytest.mark.parametrize("what", ["missing", "empty", "junk"])
-def test_bad_input_is_a_typed_error(chains, tmp_path, stage, name, what):
+def test_bad_input_is_a_typed_error(chains: list[Chain], tmp_path: Path, stage: str, name: str, what: str) -> None:
     chain = Chain(tmp_path / "place")
     chain.at.mkdir()
     (tmp_path / "key.pem").unlink(missing_ok=True)
@@ -205,7 +206,7 @@ def test_bad_input_is_a_typed_error(chains, tmp_path, stage, name, what):
     assert len(caught.value.sentence()) > 20
 
 
-def test_define_refuses_what_names_no_data(chains, tmp_path):
+def test_define_refuses_what_names_no_data(chains: list[Chain], tmp_path: Path) -> None:
     from trimtab.define.claim import claim_run
 
     chain = chains[0]

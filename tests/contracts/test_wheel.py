@@ -11,6 +11,7 @@ import sysconfig
 import venv
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,6 +20,8 @@ _CLEAN = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUA
 _COMPILE = """
 import sys
 from pathlib import Path
+from typing import Any
+from typing import Any
 from trimtab.core.project import load_project
 from trimtab.pipelines.compile import compile_project
 compile_project(load_project(Path(sys.argv[1])), Path(sys.argv[2]))
@@ -26,7 +29,7 @@ compile_project(load_project(Path(sys.argv[1])), Path(sys.argv[2]))
 
 
 @pytest.fixture(scope="module")
-def wheel_python(tmp_path_factory) -> Path:
+def wheel_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python whose `trimtab` is the wheel built from this tree; the libraries are this environment's."""
     root = Path(__file__).resolve().parents[2]
     home = tmp_path_factory.mktemp("wheel")
@@ -50,19 +53,21 @@ def wheel_python(tmp_path_factory) -> Path:
     return home / "env" / "bin" / "python3"
 
 
-def command(compiled: Path, stage: str, executor_input: dict) -> list[str]:
+def command(compiled: Path, stage: str, executor_input: dict[str, Any]) -> list[str]:
     """A stage's command with its arguments, as KFP's launcher fills them in."""
     spec = next(iter(yaml.safe_load_all(compiled.read_text())))
     container = spec["deploymentSpec"]["executors"][f"exec-{stage}"]["container"]
     return [*container["command"], *(a.replace("{{$}}", json.dumps(executor_input)) for a in container["args"])]
 
 
-def artifact(name: str, folder: Path, title: str = "system.Dataset", metadata: dict | None = None) -> dict:
+def artifact(
+    name: str, folder: Path, title: str = "system.Dataset", metadata: dict[str, Any] | None = None
+) -> dict[str, Any]:
     kind = {"schemaTitle": title, "schemaVersion": "0.0.1"}
     return {"artifacts": [{"name": name, "type": kind, "uri": str(folder / name), "metadata": metadata or {}}]}
 
 
-def test_the_compiled_commands_run_on_the_wheel_alone(wheel_python, tmp_path, root):
+def test_the_compiled_commands_run_on_the_wheel_alone(wheel_python: Path, tmp_path: Path, root: Path) -> None:
     where = subprocess.run(
         [wheel_python, "-c", "import trimtab, trimtab.core.runs as r; print([*trimtab.__path__, r.__file__])"],
         capture_output=True, text=True, check=True, cwd=tmp_path, env=_CLEAN,
@@ -92,7 +97,7 @@ def test_the_compiled_commands_run_on_the_wheel_alone(wheel_python, tmp_path, ro
         "TRIMTAB_HOME": str(tmp_path / "home"),
     }
 
-    def run(stage: str, inputs: dict, outputs: dict) -> dict:
+    def run(stage: str, inputs: dict[str, Any], outputs: dict[str, Any]) -> Any:
         out = tmp_path / stage
         out.mkdir()
         given = {"inputs": inputs, "outputs": {**outputs, "outputFile": str(out / "executor_output.json")}}

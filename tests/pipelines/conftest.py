@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from trimtab.core.project import parse_project
+from trimtab.core.project import Project, parse_project
+
+T = TypeVar("T")
 
 QUICK = """
 name: quick
@@ -27,24 +31,19 @@ gates: {beats_baseline: true}
 """
 
 
-@pytest.fixture(scope="session")
-def quick_text():
-    return QUICK
-
-
 @pytest.fixture
-def quick():
+def quick() -> Project:
     return parse_project(QUICK, "quick.yaml")
 
 
 @pytest.fixture
-def project_file(tmp_path) -> Path:
+def project_file(tmp_path: Path) -> Path:
     file = tmp_path / "project.yaml"
     file.write_text(QUICK)
     return file
 
 
-def trimtab(arguments, store_url, home, **options):
+def trimtab(arguments: list[str], store_url: str, home: Path, **options: Any) -> subprocess.Popen[str]:
     """`trimtab …` as a process in a session of its own."""
     environment = {**os.environ, "TRIMTAB_STORE": store_url, "TRIMTAB_HOME": str(home), "NO_COLOR": "1"}
     return subprocess.Popen(
@@ -53,7 +52,7 @@ def trimtab(arguments, store_url, home, **options):
     )  # fmt: skip
 
 
-def until(condition, seconds=60.0):
+def until(condition: Callable[[], T], seconds: float = 60.0) -> T:
     """What `condition` gives as soon as that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from trimtab.core.errors import ProjectError
-from trimtab.core.project import parse_project
+from trimtab.core.project import Project, parse_project
 from trimtab.pipelines.compile import compile_project
 from trimtab.pipelines.training import build, chosen, component_steps
 
@@ -26,7 +28,7 @@ resources:
 
 
 @pytest.fixture(scope="module")
-def documents(tmp_path_factory):
+def documents(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     text = QUICK.replace("  linear: {params: {epochs: 4}}", "  linear:\n  mlp: {params: {hidden: [8]}}") + RESOURCES
     out = tmp_path_factory.mktemp("compiled") / "quick.yaml"
     done = compile_project(parse_project(text, "quick.yaml"), out, image=IMAGE, store="s3://bucket/prefix")
@@ -34,30 +36,30 @@ def documents(tmp_path_factory):
     return list(yaml.safe_load_all(out.read_text()))
 
 
-def containers(ir):
+def containers(ir: dict[str, Any]) -> dict[str, Any]:
     return {n: e["container"] for n, e in ir["deploymentSpec"]["executors"].items()}
 
 
-def test_there_are_two_documents(documents):
+def test_there_are_two_documents(documents: list[dict[str, Any]]) -> None:
     ir, platform = documents
     assert ir["pipelineInfo"]["name"] == "quick"
     assert set(platform["platforms"]) == {"kubernetes"}
 
 
-def test_every_task_runs_the_pinned_image_and_installs_nothing(documents):
+def test_every_task_runs_the_pinned_image_and_installs_nothing(documents: list[dict[str, Any]]) -> None:
     for name, container in containers(documents[0]).items():
         assert container["image"] == IMAGE, name
         assert "pip" not in json.dumps(container["command"][:3]), name
 
 
-def test_the_parameters_all_have_defaults_and_none_is_null(documents):
+def test_the_parameters_all_have_defaults_and_none_is_null(documents: list[dict[str, Any]]) -> None:
     parameters = documents[0]["root"]["inputDefinitions"]["parameters"]
     assert {n: p["defaultValue"] for n, p in parameters.items()} == {
         "data": "", "key": "", "reason": "", "release": "ask",
     }  # fmt: skip
 
 
-def test_only_define_knows_key_and_reason(documents):
+def test_only_define_knows_key_and_reason(documents: list[dict[str, Any]]) -> None:
     for name, task in documents[0]["root"]["dag"]["tasks"].items():
         taken = {
             p["componentInputParameter"]
@@ -68,13 +70,13 @@ def test_only_define_knows_key_and_reason(documents):
         assert taken <= allowed, name
 
 
-def test_what_changes_or_tells_the_store_is_never_cached(documents):
+def test_what_changes_or_tells_the_store_is_never_cached(documents: list[dict[str, Any]]) -> None:
     tasks = documents[0]["root"]["dag"]["tasks"]
     uncached = {n for n, t in tasks.items() if not t.get("cachingOptions", {}).get("enableCache")}
     assert uncached == {"define", "publish", "deploy"}
 
 
-def test_there_is_a_branch_for_each_candidate_and_one_select(documents):
+def test_there_is_a_branch_for_each_candidate_and_one_select(documents: list[dict[str, Any]]) -> None:
     tasks = documents[0]["root"]["dag"]["tasks"]
     assert {"train", "train-2", "evaluate", "evaluate-2", "select"} <= set(tasks)
     given = tasks["select"]["inputs"]["artifacts"]
@@ -82,7 +84,7 @@ def test_there_is_a_branch_for_each_candidate_and_one_select(documents):
     assert "model_3" not in given
 
 
-def test_resources_come_from_the_project_file(documents):
+def test_resources_come_from_the_project_file(documents: list[dict[str, Any]]) -> None:
     found = containers(documents[0])
     assert found["exec-prepare"]["resources"]["resourceCpuLimit"] == "500m"
     assert found["exec-prepare"]["resources"]["resourceMemoryLimit"] == "1Gi"
@@ -92,7 +94,7 @@ def test_resources_come_from_the_project_file(documents):
     assert {"name": "OMP_NUM_THREADS", "value": "2"} in found["exec-train"]["env"]
 
 
-def test_a_task_learns_its_run_and_store_from_its_environment(documents):
+def test_a_task_learns_its_run_and_store_from_its_environment(documents: list[dict[str, Any]]) -> None:
     ir, platform = documents
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(executors) == set(containers(ir))
@@ -103,38 +105,38 @@ def test_a_task_learns_its_run_and_store_from_its_environment(documents):
     assert executors["exec-train"]["activeDeadlineSeconds"] == "1800"
 
 
-def test_publish_alone_mounts_the_signing_key(documents):
+def test_publish_alone_mounts_the_signing_key(documents: list[dict[str, Any]]) -> None:
     executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert [n for n, e in executors.items() if "secretAsVolume" in e] == ["exec-publish"]
 
 
-def test_an_image_that_is_not_pinned_is_refused(quick, tmp_path):
+def test_an_image_that_is_not_pinned_is_refused(quick: Project, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="pinned"):
         compile_project(quick, tmp_path / "p.yaml", image="trimtab:latest")
 
 
-def test_what_is_missing_for_a_cluster_is_said(quick, tmp_path):
+def test_what_is_missing_for_a_cluster_is_said(quick: Project, tmp_path: Path) -> None:
     done = compile_project(quick, tmp_path / "p.yaml", store="file:///tmp/store")
     assert len(done.remarks) == 2
 
 
-def test_another_suffix_is_refused(quick, tmp_path):
+def test_another_suffix_is_refused(quick: Project, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="yaml"):
         compile_project(quick, tmp_path / "p.txt")
 
 
-def test_the_same_file_compiles_to_the_same_bytes(quick, tmp_path):
+def test_the_same_file_compiles_to_the_same_bytes(quick: Project, tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         compile_project(quick, tmp_path / name)
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
 
 
-def test_a_component_is_found_by_its_step(quick):
+def test_a_component_is_found_by_its_step(quick: Project) -> None:
     named = {step.name for step in component_steps(build(quick)).values()}
     assert {"train.linear", "evaluate.linear", "select", "define"} <= named
 
 
-def test_too_many_candidates_are_refused():
+def test_too_many_candidates_are_refused() -> None:
     many = "\n".join(f"  m{n}: {{kind: linear}}" for n in range(9))
     project = parse_project(QUICK.replace("  linear: {params: {epochs: 4}}", many), "quick.yaml")
     with pytest.raises(ProjectError, match="eight"):

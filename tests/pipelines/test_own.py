@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from trimtab.core import runs
 from trimtab.core.store import open_store
@@ -13,7 +16,9 @@ from trimtab.core.store import open_store
 from .conftest import trimtab
 
 
-def test_a_model_of_one_s_own_is_trained_exported_and_published(root, tmp_path, monkeypatch):
+def test_a_model_of_one_s_own_is_trained_exported_and_published(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = root / "examples/own"
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(own), os.environ.get("PYTHONPATH")])))
     store_url = (tmp_path / "store").as_uri()
@@ -29,7 +34,7 @@ def test_a_model_of_one_s_own_is_trained_exported_and_published(root, tmp_path, 
     assert "rollout" not in facts, "it was held"
 
 
-def test_a_model_that_is_not_installed_is_named(root, tmp_path):
+def test_a_model_that_is_not_installed_is_named(root: Path, tmp_path: Path) -> None:
     command = trimtab(
         ["run", str(root / "examples/own/project.yaml")], (tmp_path / "store").as_uri(), tmp_path / "home"
     )
@@ -39,7 +44,7 @@ def test_a_model_that_is_not_installed_is_named(root, tmp_path):
     assert "Traceback" not in err
 
 
-def test_a_pipeline_of_one_s_own_runs_our_stages_around_its_own(root, tmp_path):
+def test_a_pipeline_of_one_s_own_runs_our_stages_around_its_own(root: Path, tmp_path: Path) -> None:
     own = root / "examples/own"
     environment = {
         **os.environ,
@@ -59,6 +64,6 @@ def test_a_pipeline_of_one_s_own_runs_our_stages_around_its_own(root, tmp_path):
     assert (model / "weights.safetensors").is_file()
 
 
-def test_the_model_of_one_s_own_fits_on_a_screen(root):
+def test_the_model_of_one_s_own_fits_on_a_screen(root: Path) -> None:
     code = [line for line in (root / "examples/own/own_model.py").read_text().splitlines() if line.strip()]
     assert len(code) <= 32

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from trimtab.core.store import Store
 
 _POLL_SECONDS = 0.1
+_POLL_SECONDS_REMOTE = 1.0  # each look at an S3 store is a request
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,7 @@ def _follow(store: Store, key: str, child: children.Child, progress: Callable[[P
     """Wait for the child, and tell each new record of its attempt."""
     prefix = ""
     seen: set[str] = set()
+    pause = _POLL_SECONDS if store.url.startswith("file:") else _POLL_SECONDS_REMOTE
     while True:
         alive = child.running  # asked before the records are read, so that none written before its end is missed
         if progress is not None:
@@ -232,7 +234,7 @@ def _follow(store: Store, key: str, child: children.Child, progress: Callable[[P
                 _tell(store, prefix, seen, progress)
         if not alive:
             return
-        time.sleep(_POLL_SECONDS)
+        time.sleep(pause)
 
 
 def _attempt_prefix(store: Store, key: str, run_id: str) -> str:
@@ -276,7 +278,8 @@ def _failure(store: Store, key: str, child: children.Child) -> TrimtabError:
     if facts is None and child.failure.exists():
         facts = json.loads(child.failure.read_text())
     if facts is not None:
-        return revive(facts)
+        error = revive(facts)
+        return RunError(error.message, hint=f"its log is {child.log}") if type(error) is RunError else error
     return RunError(
         "the run was ended from outside",
         object=key,

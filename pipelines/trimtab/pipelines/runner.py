@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -46,6 +47,7 @@ def run_here(store: Store, key: str, work: Path) -> None:
     try:
         _environment(store, work, key, me, request)
         _execute(store, key, attempt, request, work)
+        shutil.rmtree(_scratch(work, key), ignore_errors=True)
     except Exception as error:
         known = _failure(store, key, error)
         runs.end(store, key, attempt, "failed", known.facts())
@@ -73,7 +75,7 @@ def _environment(store: Store, work: Path, key: str, run_id: str, request: RunRe
     from trimtab.core.project import Project
 
     threads = str(Project.from_canonical(request.project).resources.threads)
-    scratch = places.run_folder(work, key) / "scratch"
+    scratch = _scratch(work, key)
     scratch.mkdir(parents=True, exist_ok=True)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.update(
@@ -88,6 +90,10 @@ def _environment(store: Store, work: Path, key: str, run_id: str, request: RunRe
             "TMPDIR": str(scratch),
         }
     )
+
+
+def _scratch(work: Path, key: str) -> Path:
+    return places.run_folder(work, key) / "scratch"
 
 
 def _execute(store: Store, key: str, attempt: int, request: RunRequest, work: Path) -> None:
@@ -135,7 +141,7 @@ def _run_graph(store: Store, key: str, attempt: int, request: RunRequest, work: 
     local.init(
         runner=local.SubprocessRunner(use_venv=False),
         pipeline_root=str(places.artifacts(work)),
-        workspace_root=str(places.run_folder(work, key) / "scratch" / "workspace"),
+        workspace_root=str(_scratch(work, key) / "workspace"),
         enable_caching=True,
         cache_root=str(root),
     )
@@ -155,12 +161,13 @@ def _failure(store: Store, key: str, error: Exception) -> TrimtabError:
         return revive(found[-1])
     task = re.search(r"Inner task failed: (.*)\.$", str(error))
     if task is None:
-        return RunError(f"the pipeline could not be run: {type(error).__name__}: {error}", object=key)
+        hint = "pip install 'trimtab[pipelines,train]'" if isinstance(error, ModuleNotFoundError) else ""
+        return RunError(f"the pipeline could not be run: {type(error).__name__}: {error}", object=key, hint=hint)
     stage = re.sub(r"\x1b\[[0-9;]*m|'", "", task[1])
     return RunError(
         f"stage {stage} ended without saying why",
         object=key,
-        hint="it was killed, most likely for memory; the run's log holds its last words",
+        hint="it was killed, most likely for memory",
     )
 
 
@@ -178,7 +185,7 @@ def revive(facts: dict[str, Any]) -> TrimtabError:
         kind = RunError
     if facts.get("kind") == "InternalError":
         stage = facts.get("stage", "")
-        return RunError(f"stage {stage} failed by a fault of its own: {message}", hint=str(facts.get("next_step", "")))
+        return RunError(f"stage {stage} failed by a fault of its own: {message}")
     return kind(message)
 
 

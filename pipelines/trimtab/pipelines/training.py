@@ -122,7 +122,7 @@ def build(
     tasks = _Tasks(image, [])
     description = project.task.statement or f"Trains {project.name}."
 
-    @dsl.pipeline(name=project.name, description=description)
+    @dsl.pipeline(name=project.name, description=description)  # type: ignore[untyped-decorator]
     def training(data: str = "", key: str = "", reason: str = "", release: str = "ask") -> None:
         add = tasks.add
         defined = add(
