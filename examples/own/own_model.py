@@ -33,5 +33,5 @@ class Residual(pl.LightningModule):
 
 
 def build(facts: Any, params: dict[str, Any]) -> pl.LightningModule:
-    """What `uses` names: a fresh module for the data at hand (`trimtab.train.modules.Facts`) and the file's params."""
+    """What `uses` names: a fresh module for the data at hand (`trimtab.train.own.Facts`) and the file's params."""
     return Residual(facts.shape[0], facts.outputs, int(params.get("width", 16)), facts.task)

@@ -81,7 +81,8 @@ class _Parts:
         while True:
             order = rows[torch.randperm(len(rows), generator=generator)]
             # What does not fill a batch waits for another order: a short one would unsettle batch normalisation.
-            yield from order[: len(order) // size * size].split(size)
+            for start in range(0, len(order) - size + 1, size):
+                yield order[start : start + size]
 
 
 def fit_together(
