@@ -72,7 +72,7 @@ def test_status_shows_what_serves_and_a_request_to_try(world: World) -> None:
         "canary",
         "50 % of requests",
         "drift",
-        "releasing, 1 retrains",
+        "releasing, 1 retrain:",
         "curl -s http://127.0.0.1:9/v1/models/toy:predict",
     ):
         assert words in shown

@@ -138,7 +138,7 @@ def test_the_budget_ends(store: Store, tmp_path: Path) -> None:
     hook.answer(MODEL, "")
     hook.round()
     world.verdict(version, 2)
-    assert hook.answer(MODEL, "").reason == "the budget is spent: 1 retrains in 7 days, 1 allowed"
+    assert hook.answer(MODEL, "").reason == "the budget of retrains is spent: 1 in 7 days, 1 allowed"
     later = campaign.answer(store, MODEL, now=only(world).phase_since + timedelta(days=8))
     assert later.campaign == 2
 

@@ -100,7 +100,7 @@ def budget_spent(campaigns: Sequence[CampaignState], about: Published, now: date
     runs = [r.run for c in campaigns for r in c.retrains if r.run is not None]
     recent = sum(parse_time(r["written_at"]) > now - WEEK for r in runs)
     if recent >= about.campaign.retrains_per_week:
-        return f"the budget is spent: {recent} retrains in 7 days, {about.campaign.retrains_per_week} allowed"
+        return f"the budget of retrains is spent: {recent} in 7 days, {about.campaign.retrains_per_week} allowed"
     return ""
 
 
