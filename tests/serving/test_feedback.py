@@ -10,8 +10,8 @@ from tests.serving.raw import Raw, post
 
 from trimtab.core.errors import RequestError
 from trimtab.core.ids import uuid7
-from trimtab.core.schema import Schema, Target
-from trimtab.serving.feedback import label_text
+from trimtab.core.schema import Field, Schema, Target
+from trimtab.serving.feedback import key_hider, label_text
 
 ID = f"{uuid7()}-0"
 GOOD = {"id": ID, "value": "3"}
@@ -97,6 +97,13 @@ def test_a_token_can_be_taken_away_without_a_restart(shared: Place, digits: Runn
 )
 def test_values_become_the_targets_classes(value: Any, schema: Schema | None, text: str) -> None:
     assert label_text(value, schema, "x") == text
+
+
+def test_a_private_key_that_is_not_kept_cannot_be_labelled_by() -> None:
+    fields = (Field(name="who", kind="id", private="drop"), *NUMBERS.fields)
+    hide = key_hider(NUMBERS.model_copy(update={"fields": fields}), b"key")
+    with pytest.raises(RequestError, match="does not keep the private key 'who'"):
+        hide("ann", "labels[0].key")
 
 
 def test_truth_and_whole_numbers_find_the_class_a_table_has_taught() -> None:

@@ -174,6 +174,14 @@ def test_what_cannot_be_converted_is_kept_aside_and_holds_up_nobody(
     assert len(list((config.home / "bad").iterdir())) == 1
 
 
+def test_a_row_that_cannot_be_written_is_dropped_alone(config: ServerConfig, metrics: Metrics) -> None:
+    log = _log(config, metrics)
+    for row in (answered(2), answered(3, odd=object()), answered(4)):
+        log.append(row)
+    log.close()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (6, 3)
+
+
 def test_a_living_servers_folder_is_left_to_it(config: ServerConfig, log: PredictionLog, store: Any) -> None:
     log.append(answered())
     log.close()
