@@ -115,12 +115,9 @@ def show(console: Console, one: dict[str, Any]) -> None:
         console.print("  campaigns", highlight=False)
     for c in one["campaigns"]:
         retrains = len([r for r in c["retrains"] if r["run"]])
-        state = c["outcome"] or c["phase"]
+        counted = f"{retrains} {'retrain' if retrains == 1 else 'retrains'}"
         why = f": {escape(c['why'])}" if c["why"] else ""
-        console.print(
-            f"    {c['campaign']:>4}  {state}, {retrains} {'retrain' if retrains == 1 else 'retrains'}{why}",
-            highlight=False,
-        )
+        console.print(f"    {c['campaign']:>4}  {c['outcome'] or c['phase']}, {counted}{why}", highlight=False)
     if one["curl"]:
         console.print(f"  endpoint {one['endpoint']}", highlight=False)
         console.print(f"  try it:  {escape(one['curl'])}", highlight=False)
