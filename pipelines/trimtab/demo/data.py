@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def read_rows(project: Project, source: dict[str, Any], folder: Path) -> pa.Table:
     """Rows of a source as the ingest stage reads them; nothing reaches the demo's store."""
     scratch = open_store((folder / "store").as_uri())
-    config = IngestConfig(name=project.name, source=source, schema_=project.schema())
+    config = IngestConfig.model_validate({"name": project.name, "source": source, "schema": project.schema()})
     ingest(config, scratch, folder / "data", folder / "judge")
     return read_table(folder / "data")
 
@@ -36,13 +36,14 @@ def right_answers(folder: Path, table: pa.Table) -> list[bool]:
         folder: a verified bundle of a classifier.
         table: rows with the schema's fields and target.
     """
+    import numpy as np
     import onnxruntime as ort
 
     schema = Schema.model_validate_json((folder / "schema.json").read_text())
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
-    best = session.run(["probabilities"], schema.encode_table(table))[0].argmax(axis=1)
+    best = np.asarray(session.run(["probabilities"], schema.encode_table(table))[0]).argmax(axis=1)
     truth = table.column(schema.target.name).to_pylist()
     return [schema.target.classes[int(b)] == str(t) for b, t in zip(best, truth, strict=True)]
 
