@@ -65,12 +65,12 @@ class Place:
         return list(self.store.list(""))
 
     def ingest(self, source: Any, schema: Schema = PEOPLE, name: str = "people") -> IngestResult:
-        config = IngestConfig(name=name, source=source, schema_=schema)
+        config = IngestConfig.model_validate({"name": name, "source": source, "schema": schema})
         return ingest(config, self.store, self.folder / "data", self.folder / "judge")
 
     def validate(self, schema: Schema = PEOPLE) -> ValidateResult:
         task = "classification" if schema.target.kind == "category" else "regression"
-        config = ValidateConfig(schema_=schema, task=task)
+        config = ValidateConfig.model_validate({"schema": schema, "task": task})
         places = (self.folder / n for n in ("data", "judge", "checked", "checked_judge", "report.html"))
         return validate(config, *places)
 

@@ -62,7 +62,8 @@ def test_a_stretch_and_a_permutation_of_the_digits(tmp_path: Path, root: Path) -
     store = open_store((tmp_path / "store").as_uri())
 
     def ids(**options: Any) -> list[str]:
-        config = IngestConfig(name="digits", source={"sklearn": "digits", **options}, schema_=project.schema())
+        source = {"sklearn": "digits", **options}
+        config = IngestConfig.model_validate({"name": "digits", "source": source, "schema": project.schema()})
         ingest(config, store, tmp_path / "data", tmp_path / "judge")
         return list(read_table(tmp_path / "data")["image_id"].to_pylist())
 

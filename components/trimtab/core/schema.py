@@ -167,8 +167,8 @@ class Schema(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some attributes changed; what was derived from the old ones does not come along."""
         copy = super().model_copy(update=update, deep=deep)
-        for name in set(copy.__dict__) - set(type(self).model_fields):
-            del copy.__dict__[name]
+        for name in set(vars(copy)) - set(type(self).model_fields):
+            vars(copy).pop(name)
         return copy
 
     @cached_property

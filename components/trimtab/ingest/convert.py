@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class _Column:
             return self._time(array)
         return self._text(array)
 
-    def _refuse(self, what: str, wrong: Any, array: Any, expected: str, hint: str = "") -> None:
+    def _refuse(self, what: str, wrong: Any, array: Any, expected: str, hint: str = "") -> NoReturn:
         """Point at the rows where `wrong` is true."""
         rows = np.flatnonzero(np.asarray(wrong.fill_null(False)))
         got = ", ".join(dict.fromkeys(repr(array[int(r)].as_py())[:40] for r in rows[:4]))
@@ -159,7 +159,7 @@ class _Column:
             self._infinite(infinite, array)
         return numbers
 
-    def _infinite(self, wrong: Any, array: Any) -> None:
+    def _infinite(self, wrong: Any, array: Any) -> NoReturn:
         self._refuse(
             "holds infinite values",
             wrong,
