@@ -180,6 +180,7 @@ class Place:
             "TRIMTAB_STORE": (self.root / "store").as_uri(),
             "TRIMTAB_HOME": str(self.root / "home"),
             "HOME": str(self.root),
+            **self.environ,
         }
         self.settings = settings.load(self.environ)
         self.store: Store = open_store(self.settings.store, self.settings)
