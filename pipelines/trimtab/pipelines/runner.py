@@ -19,7 +19,7 @@ from trimtab.core.processes import local_id
 from trimtab.core.stage_records import folder
 from trimtab.pipelines import work as places
 from trimtab.pipelines.steps import Step
-from trimtab.pipelines.warm import WarmProcess
+from trimtab.pipelines.warm import LIGHT, WarmProcess, load
 
 if TYPE_CHECKING:
     from trimtab.core.runs import RunRequest
@@ -148,6 +148,7 @@ def _run_graph(store: Store, key: str, attempt: int, request: RunRequest, work: 
     install(ProvenanceCache(root, record_of, on_hit), root)
     if warm is not None:
         handler.install(warm)
+        load(LIGHT)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     graph(data=canonical(request.data).decode(), key=key, reason=request.reason, release=request.release)
 

@@ -24,7 +24,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 # What the stages below import; a module that is not installed is left out (the stage itself then says so).
-MODULES = ("kfp.dsl.executor_main", "pyarrow.parquet", "lightning.pytorch", "onnx", "onnxruntime", "safetensors.numpy")
+MODULES = (
+    "kfp.dsl.executor_main",
+    "pandas",
+    "pyarrow.parquet",
+    "lightning.pytorch",
+    "onnx",
+    "onnxruntime",
+    "safetensors.numpy",
+)
+# What the other stages share; imported by the process that they are forked from. (pyarrow imports pandas, where that
+# is installed, at the first array it makes.)
+LIGHT = ("pandas", "pyarrow.compute", "pyarrow.csv", "pyarrow.parquet", "trimtab.core.datasets", "trimtab.core.tables")
 STAGES = frozenset({"baseline", "train", "evaluate", "select", "export"})
 
 
@@ -81,11 +92,16 @@ def fork_task(task: Task) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _serve(connection: socket.socket, modules: Sequence[str]) -> int:
-    os.environ["_KFP_RUNTIME"] = "true"  # KFP's own switch: its executor without its compiler and client
+def load(modules: Sequence[str]) -> None:
+    """Import what is installed of these."""
     for module in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+
+
+def _serve(connection: socket.socket, modules: Sequence[str]) -> int:
+    os.environ["_KFP_RUNTIME"] = "true"  # KFP's own switch: its executor without its compiler and client
+    load(modules)
     with connection.makefile("r", encoding="utf-8") as lines:
         for line in lines:
             code = fork_task(Task(**json.loads(line)))
