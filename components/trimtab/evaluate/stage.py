@@ -54,6 +54,7 @@ class Evaluation:
         calibration_error: mean gap between confidence and share right; None for numbers.
         judge: counts against the champion on the rows to be judged on; None without a champion or rows.
         judge_metrics: the candidate's own figures there; None without rows.
+        judge_rows: how many rows these are.
     """
 
     candidate: str
@@ -64,6 +65,7 @@ class Evaluation:
     calibration_error: float | None
     judge: Paired | None
     judge_metrics: dict[str, dict[str, float]] | None
+    judge_rows: int
 
 
 def evaluate(
@@ -108,6 +110,7 @@ def evaluate(
         calibration_error=round(calibration_error(honest.truth, honest.prediction), 6) if classify else None,
         judge=paired,
         judge_metrics=fresh,
+        judge_rows=read_manifest(judge).rows,
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / FILE).write_bytes(canonical({**vars(result), "classes": classes}))

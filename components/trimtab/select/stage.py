@@ -131,8 +131,7 @@ def _test(
     ours, theirs = evaluation["metrics"], naive["metrics"]
     better = sign * (ours[config.metric]["value"] - theirs[config.metric]["value"]) > 0
     if evaluation["judge_metrics"]:
-        n = int((evaluation["judge"] or {}).get("n", 0))
-        return evaluation["judge_metrics"], "judge", n, better, []
+        return evaluation["judge_metrics"], "judge", int(evaluation["judge_rows"]), better, []
     return ours, "folds", int(evaluation["rows"]), better, []
 
 

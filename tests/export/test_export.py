@@ -1,0 +1,235 @@
+"""The bundle: one graph equal to what was trained, with everything a server and a watch need."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from tests.stages import Line
+from tests.tables import IMAGES, MIXED, MIXED_VALUE, NUMBERS, images, mixed, numbers
+
+from trimtab.core.errors import ModelError
+from trimtab.core.prepared import Prepared
+from trimtab.core.schema import Field, Schema, Target
+from trimtab.core.trained import Predictions, Scorer, open_session
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    line = Line(tmp_path_factory.mktemp("export"), mixed(), MIXED)
+    line.result = line.whole("mlp", hidden=[16], epochs=20)
+    return line
+
+
+def graph(line):
+    return open_session(line.root / "bundle" / "model.onnx")
+
+
+def test_the_graph_s_inputs_are_the_schema_s_and_its_outputs_as_agreed(line):
+    session = graph(line)
+    found = {i.name: (i.type, i.shape[1:]) for i in session.get_inputs()}
+    assert found == {
+        "age": ("tensor(float)", [1]),
+        "income": ("tensor(float)", [1]),
+        "plan": ("tensor(string)", [1]),
+        "town": ("tensor(string)", [1]),
+    }
+    assert {o.name: o.shape[1:] for o in session.get_outputs()} == {"probabilities": [2], "embedding": [16]}
+
+
+def test_parity_is_proved_on_a_thousand_rows_with_nulls_and_unseen_values(line):
+    assert line.result.parity < 1e-5
+    assert line.result.rows == 1000
+    table = pq.read_table(line.root / "winner" / "parity.parquet")
+    assert table.column("income").null_count > 50
+    assert table.column("plan").null_count > 50
+    assert table.column("age").null_count == 0, "not nullable"
+    assert "never seen before" in table.column("town").to_pylist()
+
+
+def test_nulls_and_unseen_categories_are_answered(line):
+    got = graph(line).run(
+        ["probabilities"],
+        {
+            "age": np.array([[np.nan], [40], [1e30]], np.float32),
+            "income": np.array([[np.nan], [np.nan], [20]], np.float32),
+            "plan": np.array([[""], ["platinum"], ["pro"]], dtype=object),
+            "town": np.array([["west"], [""], ["north"]], dtype=object),
+        },
+    )[0]
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
+
+
+def test_the_graph_says_what_the_trained_model_says(line):
+    data = Prepared.load(line.root / "prepared")
+    wanted = Scorer(line.root / "winner", data.preprocessing).predict(data.inputs)
+    np.testing.assert_allclose(graph(line).run(["probabilities"], data.inputs)[0], wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "schema", "params", "inputs", "output"),
+    [
+        ("linear", numbers, NUMBERS, {}, ["input"], "value"),
+        ("mlp", lambda: mixed(value=True), MIXED_VALUE, {"hidden": [8]}, ["age", "income", "plan", "town"], "value"),
+        ("cnn", images, IMAGES, {"channels": [4, 8], "hidden": 8}, ["picture"], "probabilities"),
+    ],
+)
+def test_every_kind_of_model_and_table(tmp_path, name, table, schema, params, inputs, output):
+    line = Line(tmp_path, table(), schema)
+    result = line.whole(name, epochs=2, **params)
+    assert result.parity < 1e-5
+    session = graph(line)
+    assert [i.name for i in session.get_inputs()] == inputs
+    assert session.get_outputs()[0].name == output
+    assert session.run([output], schema.encode_table(line.table.slice(0, 3)))[0].shape[0] == 3
+    assert len((tmp_path / "bundle" / "report.html").read_bytes()) < 200_000
+
+
+def test_an_image_in_colour_beside_a_number(tmp_path):
+    import pyarrow as pa
+
+    rng = np.random.default_rng(0)
+    schema = Schema(
+        fields=(Field(name="photo", kind="image", shape=(4, 4, 3)), Field(name="x", kind="number")),
+        target=Target(name="y", kind="category", classes=("a", "b")),
+    )
+    rows = pa.array(list(rng.uniform(0, 255, (60, 48)).astype(np.float32)), pa.list_(pa.float32()))
+    table = pa.table({"photo": rows, "x": rng.normal(size=60), "y": rng.choice(["a", "b"], 60).tolist()})
+    assert Line(tmp_path / "both", table, schema).whole("linear", epochs=1).parity < 1e-5
+    alone = schema.model_copy(update={"fields": schema.fields[:1]})
+    line = Line(tmp_path / "alone", table.drop(["x"]), alone)
+    assert line.whole("cnn", epochs=1, channels=[4], hidden=4).parity < 1e-5
+
+
+def test_the_reference_has_honest_predictions_the_target_and_nothing_private(line):
+    table = pq.read_table(line.root / "bundle" / "reference.parquet")
+    assert table.column_names == ["age", "income", "plan", "churn", "_label", "_probabilities"]
+    assert table.num_rows == 240
+    assert table.column("income").null_count == line.table.column("income").null_count
+    data = Prepared.load(line.root / "prepared")
+    honest = Predictions.load(line.root / "winner", data.schema.target.classes)
+    got = np.array(table.column("_probabilities").to_pylist())
+    np.testing.assert_allclose(got[honest.rows], honest.prediction, atol=1e-6)
+    names = np.array(["no", "yes"])
+    assert table.column("_label").to_pylist() == names[got.argmax(1)].tolist()
+
+
+def test_a_large_reference_is_sampled():
+    from trimtab.export.reference import reference_table
+
+    class Data:
+        test_rows = np.zeros(0, int)
+        schema = NUMBERS
+        table = numbers(500)
+
+    rows = np.arange(500)
+    honest = Predictions(rows, rows, rows.astype(float), rows.astype(float))
+    table = reference_table(Data, honest, np.zeros(0), 100, 0)
+    assert table.num_rows == 100
+    assert table.column("_value").to_pylist() == sorted(set(table.column("_value").to_pylist()))
+
+
+def test_the_recorded_rows_are_what_a_server_checks_and_private_values_are_left_out(line):
+    recorded = json.loads((line.root / "bundle" / "expected.json").read_bytes())
+    assert set(recorded["inputs"]) == {"age", "income", "plan", "town"}
+    assert {row[0] for row in recorded["inputs"]["town"]} == {""}
+    inputs = {
+        name: np.array(values, dtype=object)
+        if name in ("plan", "town")
+        else np.array(values, np.float64).astype(np.float32)
+        for name, values in recorded["inputs"].items()
+    }
+    got = graph(line).run(["probabilities"], inputs)[0]
+    np.testing.assert_allclose(got, recorded["outputs"]["probabilities"], atol=recorded["tolerance"])
+
+
+def test_a_server_loads_the_bundle(line, store, tmp_path):
+    from trimtab.core import settings, signing
+    from trimtab.core.bundle import fetch_bundle, publish_bundle
+    from trimtab.serving.model import load_model
+
+    env = settings.load()
+    key = signing.ensure_keypair(env)
+    version = publish_bundle(
+        store, "model", line.root / "bundle", key, metrics={}, threshold=None, lineage={}, project={}
+    )
+    trusted = signing.trusted_keys(env.trusted_keys)
+    manifest = fetch_bundle(store, "model", version, tmp_path / "fetched", trusted)
+    model = load_model(tmp_path / "fetched", manifest)
+    assert model.run(MIXED.encode_table(line.table.slice(0, 2))).shape == (2, 2)
+
+
+def test_the_report_speaks_plainly(line):
+    page = (line.root / "bundle" / "report.html").read_text()
+    assert "of 1,000 answers to be wrong" in page
+    assert "At 50 a day" in page
+    assert "Who leaves?" in page
+    assert "better than the baseline: reached" in page
+    assert "<svg" in page
+    assert "<script" not in page
+    assert "http" not in page
+
+
+def test_names_in_the_report_are_escaped(tmp_path):
+    schema = MIXED.model_copy(update={"target": Target(name="churn", kind="category", classes=("<script>no", "yes"))})
+    names = ["<script>no" if c == "no" else c for c in mixed(60).column("churn").to_pylist()]
+    line = Line(tmp_path, mixed(60).set_column(5, "churn", [names]), schema)
+    line.whole("linear", epochs=1)
+    assert "<script" not in (tmp_path / "bundle" / "report.html").read_text()
+
+
+def test_the_same_model_gives_the_same_bytes(line):
+    assert line.export("again").digest == line.result.digest
+
+
+def test_a_graph_that_differs_fails_the_stage(line, tmp_path):
+    import shutil
+
+    other = Line(tmp_path, line.table, MIXED)
+    for name in ("prepared", "selection.json"):
+        (tmp_path / name).symlink_to(line.root / name)
+    shutil.copytree(line.root / "winner", tmp_path / "winner")
+    path = tmp_path / "winner" / "model.json"
+    described = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**described, "temperature": described["temperature"] * 1.01}))
+    with pytest.raises(
+        ModelError, match="differs from the trained model of candidate 'mlp': expected differences below"
+    ):
+        other.export()
+    (tmp_path / "winner" / "parity.parquet").unlink()
+    with pytest.raises(ModelError, match="no rows to prove parity on"):
+        other.export()
+
+
+def test_a_damaged_network_is_named(line, tmp_path):
+    import shutil
+
+    other = Line(tmp_path, line.table, MIXED)
+    for name in ("prepared", "selection.json"):
+        (tmp_path / name).symlink_to(line.root / name)
+    shutil.copytree(line.root / "winner", tmp_path / "winner")
+    (tmp_path / "winner" / "network.onnx").write_bytes(b"not a graph")
+    with pytest.raises(ModelError, match="the network's graph cannot be read"):
+        other.export()
+
+
+def test_a_field_called_as_an_output_is_refused(tmp_path):
+    import pyarrow as pa
+
+    schema = Schema(
+        fields=(Field(name="value", kind="number"), Field(name="kind", kind="category", categories=("a", "b"))),
+        target=Target(name="y", kind="category", classes=("0", "1")),
+    )
+    rng = np.random.default_rng(0)
+    table = pa.table(
+        {
+            "value": rng.normal(size=40),
+            "kind": rng.choice(["a", "b"], 40).tolist(),
+            "y": rng.choice(["0", "1"], 40).tolist(),
+        }
+    )
+    with pytest.raises(ModelError, match=r"a field is called 'value', as an output of the model is.*column: value"):
+        Line(tmp_path, table, schema).whole("linear", epochs=1)
