@@ -103,7 +103,8 @@ class _Column:
     def _refuse(self, what: str, wrong: Any, array: Any, expected: str, hint: str = "") -> NoReturn:
         """Point at the rows where `wrong` is true."""
         rows = np.flatnonzero(np.asarray(wrong.fill_null(False)))
-        got = ", ".join(dict.fromkeys(repr(array[int(r)].as_py())[:40] for r in rows[:4]))
+        values = dict.fromkeys(repr(array[int(r)].as_py())[:40] for r in rows[:4])
+        got = "values that are private" if self.field.private else ", ".join(values)
         self.origin.refuse(
             f"column {self.column!r} {what}",
             (rows[:8] + self.first).tolist(),

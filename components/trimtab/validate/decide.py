@@ -59,12 +59,13 @@ def _useless(column: Column) -> str:
         return "it has no value in any row"
     if column.constant and not (field.kind == "number" and column.missing):
         only = repr(next(iter(column.counts))) if field.kind == "category" else f"{column.low:g}"
+        only = "the same" if field.private else only
         # A constant that is sometimes missing still says whether it is there.
         if field.kind == "category" and column.missing:
             return ""
         return f"it is {only} in every row"
     if column.constant:
-        return f"it is {column.low:g} wherever it has a value"
+        return f"it is {'the same' if field.private else f'{column.low:g}'} wherever it has a value"
     return ""
 
 
@@ -76,7 +77,7 @@ def _about(column: Column) -> list[str]:
         low, high = field.range or (None, None)
         notes.append(
             f"the field {field.name!r} has {column.outside:,} values outside its range {low} to {high}"
-            f" (from {column.low:g} to {column.high:g})"
+            + ("" if field.private else f" (from {column.low:g} to {column.high:g})")
         )
     many = len(column.counts) > max(50, MOSTLY * column.present)
     if field.kind == "category" and (many or column.overflow):
@@ -93,7 +94,7 @@ def _resolved(column: Column, warnings: list[str]) -> Field:
     if field.categories:
         unseen = {c: n for c, n in counts.items() if c not in field.categories}
         if unseen:
-            shown = ", ".join(repr(c) for c in list(unseen)[:8])
+            shown = "private" if field.private else ", ".join(repr(c) for c in list(unseen)[:8])
             warnings.append(
                 f"the field {field.name!r} has undeclared categories in {sum(unseen.values()):,} rows, which count as "
                 f"unseen: {shown}"

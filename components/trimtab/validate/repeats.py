@@ -23,6 +23,7 @@ class Repeats:
 
     def __init__(self, schema: Schema, repeated: frozenset[int]) -> None:
         self.field = schema.id_field.name if schema.id_field else ""
+        self.private = bool(schema.id_field and schema.id_field.private)
         self.repeated = repeated
         self.seen: dict[str, set[bytes]] = {}
         self.same = 0
@@ -62,7 +63,7 @@ class Repeats:
         if self.same:
             found.append(f"{self.same:,} rows repeat another in every value under the same {self.field!r}: left out")
         if self.differing:
-            shown = ", ".join(repr(k) for k in list(self.differing)[:5])
+            shown = "private" if self.private else ", ".join(repr(k) for k in list(self.differing)[:5])
             found.append(
                 f"{len(self.differing):,} values of {self.field!r} name several different rows, all kept: {shown}"
                 f"{', …' if len(self.differing) > 5 else ''} (a label by that key counts for its latest prediction)"
