@@ -37,11 +37,12 @@ def table(rng: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, Any
 
 
 def fired(seed: int, m: int, n: int, rounds: int, shift: float = 0.0) -> int:
-    """Windows of n rows, each with a reference of its own of m rows, that look moved."""
+    """Windows of n rows that look moved; each with a reference of its own of m rows, a large one serves for five."""
     rng = np.random.default_rng(seed)
-    count = 0
-    for _ in range(rounds):
-        profile = Profile.of(COLUMNS, table(rng, m))
+    count, profile = 0, Profile.of(COLUMNS, table(rng, m))
+    for i in range(rounds):
+        if m < 10_000 or i % 5 == 0:
+            profile = Profile.of(COLUMNS, table(rng, m))
         count += profile.compare(profile.count(table(rng, n, shift))).p <= LEVEL
     return count
 
@@ -53,6 +54,7 @@ def test_false_alarms(m: int, n: int) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("m", "n"), [(100, 100), (10_000, 100), (300, 300), (10_000, 300), (1000, 1000), (3000, 3000)])
 def test_false_alarms_over_a_thousand_windows(m: int, n: int) -> None:
     assert fired(m + n, m, n, 1000) <= 10

@@ -33,12 +33,14 @@ def test_false_alarms_stay_below_the_levels() -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize(("m", "n", "error"), [(276, 69, 0.07), (300, 300, 0.1), (1000, 100, 0.05), (10_000, 300, 0.1)])
 def test_false_alarms_over_many_windows(m: int, n: int, error: float) -> None:
-    """`drift` begins at most once in 2,160 windows (measured over 60,000 windows each: 0.3 to 0.5 times)."""
+    """`drift` begins at most once in 2,160 windows (measured over 60,000 windows each: 0.1 to 0.5 times).
+
+    How many windows an alarm by chance lasts is not bounded here: a reference that is too good by chance stays so.
+    """
     rng = np.random.default_rng([m, n])
     p = np.array([smallest(rng, m, n, error, 100) for _ in range(216)])
     assert (p <= DRIFT).any(axis=1).sum() <= 10
-    assert (p <= DRIFT).mean() <= 2 * DRIFT  # of windows: an alarm by chance may last for some
-    assert (p <= WATCH).mean() <= 0.004
+    assert np.median((p <= WATCH).mean(axis=1)) <= WATCH
 
 
 def test_a_drop_of_five_points_is_seen_within_three_windows() -> None:
