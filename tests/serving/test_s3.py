@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.servers.fixtures import S3, client, without
 from tests.servers.minio import BINARY, MinioServer
-from tests.serving.bundles import Place, running
+from tests.servers.proxy import FaultyProxy
+from tests.serving.bundles import Place, free_ports, running, starting
 
 from trimtab.client import Client
 from trimtab.core import labels, predictions
@@ -47,3 +48,24 @@ def test_a_killed_s3_costs_no_request_no_row_and_no_label(tmp_path: Path) -> Non
         assert labels.join_counted(log, told, "image_id").matched == 1
     finally:
         server.stop()
+
+
+def test_a_store_without_conditional_create_ends_the_server_with_2(s3: S3, tmp_path: Path) -> None:
+    with FaultyProxy(s3.settings.endpoint, then="ignore") as proxy:
+        environ = {**s3.environ(s3.fresh()), "AWS_ENDPOINT_URL": proxy.endpoint}
+        with starting(Place(tmp_path, environ), "digits") as server:
+            assert server.process.wait(60) == 2
+            assert "no conditional create" in server.log.read_text()
+            assert "Traceback" not in server.log.read_text()
+
+
+def test_a_server_starts_while_the_store_is_away_and_says_so(tmp_path: Path) -> None:
+    environ = {
+        "TRIMTAB_STORE": "s3://trimtab/x",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_ports(1)[0]}",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }
+    with running(Place(tmp_path, environ), "digits", wait=False) as server:
+        server.until(lambda: "store cannot be read" in server.get("/v2/health/ready")[1]["error"], 60)
+        assert server.get("/v2/health/live")[0] == 200

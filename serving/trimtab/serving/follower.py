@@ -6,10 +6,12 @@ import logging
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from trimtab.core import bundle, ledger, rollouts, signing
-from trimtab.core.errors import NotFound, StoreError, TrimtabError
+from trimtab.core.errors import NotFound, StoreError, StoreUnfit, TrimtabError
+from trimtab.core.store import probe
 from trimtab.serving.model import LoadedModel, load_model
 from trimtab.serving.traffic import Traffic
 
@@ -31,6 +33,9 @@ class Follower:
         log: told of each version before it answers.
         metrics: forgets versions that left.
         publish: takes the new traffic, an atomic assignment; called from the follower's thread.
+
+    Attributes:
+        fatal: fails with what no waiting heals: a store that cannot keep the contract.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class Follower:
         self._refused: dict[str, tuple[int, str]] = {}
         self._traffic = Traffic()
         self._said = ""
+        self._probed = False
+        self.fatal: Future[None] = Future()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
@@ -57,13 +64,16 @@ class Follower:
     def stop(self) -> None:
         """End the thread; what serves goes on serving."""
         self._stopping.set()
-        self._thread.join(30)
+        self._thread.join(2)  # a daemon: it may be waiting for a store that is away
 
     def _work(self) -> None:
         while True:
             try:
                 self.step()
                 self._said = ""
+            except StoreUnfit as error:
+                self.fatal.set_exception(error)
+                return
             except (TrimtabError, OSError) as error:
                 self._say(error)
             except Exception:  # one odd record or bundle must not end the following
@@ -75,8 +85,12 @@ class Follower:
         """Read the ledger, load what is missing, swap, forget what left.
 
         Raises:
+            StoreUnfit: the store has no conditional create.
             TrimtabError: ledger or store cannot be read; what serves goes on serving.
         """
+        if not self._probed:
+            probe(self._store, f"server-{self._config.name}")
+            self._probed = True
         state = self._state = ledger.refresh(self._store, self._config.model, self._state or ledger.State())
         problem: TrimtabError | None = None
         for version in (state.champion, state.canary):

@@ -10,11 +10,12 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import IO, TYPE_CHECKING, Any
 
-from trimtab.core.errors import ProjectError, StoreError, StoreUnfit
+from trimtab.core.errors import ProjectError
 from trimtab.core.privacy import hash_key
-from trimtab.core.store import Store, open_store, probe
+from trimtab.core.store import open_store
 from trimtab.core.tokens import TokenFile
 from trimtab.serving.app import Asgi, InferenceApp
 from trimtab.serving.config import ServerConfig
@@ -54,7 +55,6 @@ def run_server(
     rest, metrics_socket = listen(config.host, config.port), listen(config.host, config.metrics_port)
     metrics = Metrics(registry, config.model)
     store = open_store(config.store, settings, on_error=metrics.store_error)
-    _probe(store, f"server-{config.name}")
     owner = own_folder(config)
     log = PredictionLog(config, metrics, hash_key(settings.home))
     shipper = Shipper(config, metrics, settings.log_level)
@@ -81,7 +81,7 @@ def run_server(
             },
         )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(app, rest, config, lambda: on_ready(*ports) if on_ready else None))
+            runner.run(_serve(app, rest, config, follower.fatal, lambda: on_ready(*ports) if on_ready else None))
     finally:
         follower.stop()
         log.close()
@@ -178,17 +178,9 @@ def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi
     return build
 
 
-def _probe(store: Store, name: str) -> None:
-    """Refuse a store without conditional create; one that is away for now is no reason not to start."""
-    try:
-        probe(store, name)
-    except StoreUnfit:
-        raise
-    except StoreError as error:
-        logger.warning("the store cannot be tried yet: %s", error)
-
-
-async def _serve(app: InferenceApp, bound: socket.socket, config: ServerConfig, ready: Callable[[], None]) -> None:
+async def _serve(
+    app: InferenceApp, bound: socket.socket, config: ServerConfig, fatal: Future[None], ready: Callable[[], None]
+) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -223,6 +215,12 @@ async def _serve(app: InferenceApp, bound: socket.socket, config: ServerConfig, 
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError, RuntimeError):  # only the main thread gets signals
             loop.add_signal_handler(number, stop)
+
+    def give_up(_: Future[None]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(stop)
+
+    fatal.add_done_callback(give_up)
     serving = asyncio.ensure_future(server.serve(sockets=[bound]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -230,6 +228,8 @@ async def _serve(app: InferenceApp, bound: socket.socket, config: ServerConfig, 
     warm = asyncio.ensure_future(app.warm_site())
     await serving
     await warm
+    if fatal.done():
+        fatal.result()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
