@@ -52,14 +52,13 @@ def fit_apart(build: Build, x: torch.Tensor, y: torch.Tensor, folds: Array, plan
     order = np.concatenate(rows)
     whole = {epoch: np.concatenate(parts) for epoch, parts in looks.items() if len(parts) == len(numbers)}
     best = best_check(whole, y.numpy()[order])
+    seen = len(folds) - len(order) if best in states else len(folds)
+    torch.manual_seed(plan.seed)
+    served = build(seen, plan.steps(seen))
     if best in states:
-        module.load_state_dict(states[best])
-        seen = len(folds) - len(order)
+        served.load_state_dict(states[best])
     else:
-        torch.manual_seed(plan.seed)
-        module = build(len(folds), plan.steps(len(folds)))
-        fit(module, x, y, plan, stop=best)
-        seen = len(folds)
+        fit(served, x, y, plan, stop=best)
     back = np.argsort(order, kind="stable")
     steps = best * steps_an_epoch(seen, plan.batch_size)
-    return Fitted(module.cpu().eval(), order[back], whole[best][back], steps)
+    return Fitted(served.cpu().eval(), order[back], whole[best][back], steps)
