@@ -1,0 +1,44 @@
+"""A run that is killed again and again, at any moment, ends in one version."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from trimtab.core import rollouts, runs, settings
+from trimtab.core.bundle import list_versions
+from trimtab.core.project import Project
+from trimtab.core.store import Store
+from trimtab.pipelines import children
+from trimtab.pipelines.local import make_request, run_local
+from trimtab.pipelines.work import work_folder
+
+from .conftest import processes_of, until
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(1200)
+def test_a_run_killed_at_random_moments_ends_in_one_version(quick: Project, store: Store, tmp_path: Path) -> None:
+    moments = random.Random(7)
+    key = runs.open_run(store, make_request(quick, store))
+    work = work_folder(store.url, settings.load())
+    for _ in range(12):
+        child = children.start(store, key, work, attached=False)
+        time.sleep(moments.uniform(0.0, 9.0))
+        pid = int(child.name.split("-")[2])
+        if child.running:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda c=child: not c.running)  # type: ignore[misc]
+    outcome = run_local(quick, store.url)
+    assert outcome.key == key
+    assert list_versions(store, "quick") == [outcome.version]
+    assert len(rollouts.requests(store, "quick")) == 1
+    until(lambda: not processes_of(str(tmp_path)), 20)
+    ends = [a.state for a in runs.attempts(store, key)]
+    assert ends[-1] == "succeeded"
+    assert set(ends[:-1]) <= {""}
