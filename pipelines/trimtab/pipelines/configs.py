@@ -63,13 +63,14 @@ class Configs:
         """The source comes as a parameter from define."""
         from trimtab.ingest.stage import IngestConfig
 
-        return _text(IngestConfig(name=self._project.name, source=None, schema_=self._project.schema()))
+        fields = {"name": self._project.name, "source": None, "schema": self._project.schema()}
+        return _text(IngestConfig.model_validate(fields))
 
     def validate(self) -> str:
         """The schema as the file says it."""
         from trimtab.validate.stage import ValidateConfig
 
-        return _text(ValidateConfig(schema_=self._project.schema(), task=self._task))
+        return _text(ValidateConfig.model_validate({"schema": self._project.schema(), "task": self._task}))
 
     def prepare(self) -> str:
         """How the rows are split."""

@@ -188,8 +188,9 @@ def build(
             if finish is not None:
                 finish(task, step)
 
-    training.trimtab_steps = {task.name: step for task, step in tasks.steps}
-    return training
+    graph: Any = training
+    graph.trimtab_steps = {task.name: step for task, step in tasks.steps}
+    return graph
 
 
 def component_steps(graph: Any) -> dict[str, Step]:
