@@ -138,6 +138,17 @@ def test_a_candidate_of_one_s_own(tmp_path, line_of, value):
     assert line.export().parity < 1e-5
 
 
+def test_a_candidate_of_one_s_own_on_many_rows_is_fitted_once(tmp_path):
+    line = Line(tmp_path, numbers(5200), NUMBERS)
+    line.prepare()
+    line.train("own", uses="tests.train.own_candidates:build", epochs=2)
+    data = Prepared.load(tmp_path / "prepared")
+    honest = Predictions.load(tmp_path / "own", ())
+    again = Scorer(tmp_path / "own", data.preprocessing).predict(data.take(honest.rows))
+    # The exporter folds and reorders, so not to the last digit.
+    np.testing.assert_allclose(again, honest.prediction, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("uses", "error", "words"),
     [
