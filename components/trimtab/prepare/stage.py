@@ -19,7 +19,7 @@ from trimtab.prepare.folds import folds, split
 LEAST_ROWS = 10
 # A fit on 4 of 5 folds is nearer to the served one than a fit on 2 of 3, which matters while rows are few; above, three
 # folds are as good and cheaper, and above a few thousand rows one held-out fold is enough.
-FEW, SOME = 500, 4000
+FEW, SOME = 400, 4000
 
 
 class PrepareConfig(Block):
@@ -27,7 +27,7 @@ class PrepareConfig(Block):
 
     task: Literal["classification", "regression"]
     test_fraction: float = Field(default=0.15, ge=0, le=0.5)
-    folds: int = Field(default=5, ge=2, le=20, description="at most; more than 500 rows get three, more than 4,000 one")
+    folds: int = Field(default=5, ge=2, le=20, description="at most; more than 400 rows get three, more than 4,000 one")
     seed: int = 0
 
 
