@@ -252,6 +252,11 @@ class Running:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
+    def children(self) -> list[int]:
+        """Process ids of its children, whichever of its threads started them."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
     def until(self, what: Any, seconds: float = 20.0) -> None:
         """Wait until a condition holds."""
         deadline = time.monotonic() + seconds

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.serving.bundles import Place, Running, running
 
+from trimtab.client import Client
+
 HEAVY = ["torch", "pandas", "kfp", "kserve", "evidently", "sklearn", "polars", "lightning", "onnx", "scipy"]
 
 
@@ -32,6 +34,18 @@ def test_a_loaded_server_has_not_imported_pyarrow_either(place: Place) -> None:
         assert "onnxruntime" in libraries
         assert "pyarrow" not in libraries
         assert "pandas" not in libraries
+
+
+def test_a_working_shipper_has_not_imported_pandas(place: Place) -> None:
+    place.serve("digits", "digits")
+    with running(place, "digits") as server:
+        with Client(server.url) as client:
+            client.predict("digits", [[[0.0] * 8] * 8])
+        server.until(lambda: server.metric("trimtab_log_rows_total", outcome="written") == 1)
+        (shipper,) = server.children()
+        libraries = Path(f"/proc/{shipper}/maps").read_text()
+    assert "pyarrow" in libraries
+    assert "pandas" not in libraries
 
 
 def test_the_shipper_imports_nothing_heavy() -> None:

@@ -254,7 +254,7 @@ def test_kill_9_loses_nothing_that_was_on_disk(place: Place, with_shipper: bool)
         server.until_ready()
         ask(server, 80)
         server.until(lambda: server.metric("trimtab_log_rows_total", outcome="spooled") == 80)
-        (shipper,) = _children(server.process.pid)
+        (shipper,) = server.children()
         if with_shipper:
             os.kill(shipper, signal.SIGKILL)
         server.process.kill()
@@ -270,11 +270,11 @@ def test_kill_9_loses_nothing_that_was_on_disk(place: Place, with_shipper: bool)
 def test_a_killed_shipper_is_started_again(place: Place) -> None:
     version = place.serve("digits", "digits")
     with running(place, "digits") as server:
-        (shipper,) = _children(server.process.pid)
+        (shipper,) = server.children()
         os.kill(shipper, signal.SIGKILL)
         ask(server, 20)
         server.until(lambda: server.metric("trimtab_log_rows_total", outcome="written") == 20)
-        assert _children(server.process.pid) != [shipper]
+        assert server.children() != [shipper]
     assert logged(place, version).num_rows == 20
 
 
@@ -282,7 +282,7 @@ def test_sigterm_drains_and_leaves_no_process_and_no_spool(place: Place) -> None
     version = place.serve("digits", "digits")
     with running(place, "digits", "--flush-seconds", "60") as server:
         ask(server, 30)
-        children = _children(server.process.pid)
+        children = server.children()
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
         assert not any(Path(f"/proc/{child}").exists() for child in children)
@@ -311,15 +311,6 @@ def test_a_store_that_is_away_keeps_raising(config: ServerConfig, log: Predictio
     with pytest.raises(StoreError):
         ship_all(config.home, config.name, "digits", open_store((tmp_path / "broken").as_uri()), Shipped())
     assert len(finished(log.folder / "log")) == 1
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] or _slow_children(pid)
-
-
-def _slow_children(pid: int) -> list[int]:
-    """Children started by another thread than the main one."""
-    return [int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()]
 
 
 def _up(server: Running) -> bool:

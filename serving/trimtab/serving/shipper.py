@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,8 +199,18 @@ def run(config: dict[str, Any]) -> None:
             time.sleep(min(delay, 0.5))
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Where pandas is installed, the first `pa.array` imports it: 100 MB and 0.35 s for nothing."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuse pandas; leave everything else to the next finder."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the shipper does without pandas", name="pandas")
+
+
 def main() -> None:
     """Entry of the process."""
+    sys.meta_path.insert(0, _WithoutPandas())
     # A Ctrl-C in a terminal reaches the whole group; what ends this process is the end of its standard input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
