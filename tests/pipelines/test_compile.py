@@ -12,6 +12,7 @@ import yaml
 from trimtab.core.errors import ProjectError
 from trimtab.core.project import Project, parse_project
 from trimtab.pipelines.compile import compile_project
+from trimtab.pipelines.configs import Configs
 from trimtab.pipelines.training import build, chosen, component_steps
 
 from .conftest import QUICK
@@ -92,6 +93,15 @@ def test_resources_come_from_the_project_file(documents: list[dict[str, Any]]) -
     assert (train["resourceCpuLimit"], train["resourceMemoryLimit"]) == ("4", "8Gi")
     assert train["accelerator"]["resourceType"] == "nvidia.com/gpu"
     assert {"name": "OMP_NUM_THREADS", "value": "2"} in found["exec-train"]["env"]
+
+
+def test_a_stage_with_an_accelerator_is_told_to_use_it() -> None:
+    with_gpu, without = (
+        Configs(parse_project(QUICK + text, "quick.yaml"), code_version="1", image=IMAGE) for text in (RESOURCES, "")
+    )
+    candidate = next(iter(parse_project(QUICK, "quick.yaml").candidates.values()))
+    assert json.loads(with_gpu.train(candidate))["accelerator"] == "gpu"
+    assert json.loads(without.train(candidate))["accelerator"] == "cpu"
 
 
 def test_a_task_learns_its_run_and_store_from_its_environment(documents: list[dict[str, Any]]) -> None:

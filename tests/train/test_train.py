@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from tests.stages import Line
 from tests.tables import IMAGES, MIXED, MIXED_VALUE, NUMBERS, images, mixed, numbers
 
+from trimtab.core.blocks import Candidate
 from trimtab.core.errors import DataError, ModelError, ProjectError
 from trimtab.core.metrics import accuracy
 from trimtab.core.prepared import Prepared
 from trimtab.core.trained import Predictions, Scorer, TrainedModel
+from trimtab.train.stage import TrainConfig, _device
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +226,17 @@ def test_one_class_in_a_fold_is_no_trouble(tmp_path):
     line.prepare(test_fraction=0.1, folds=5)
     result = line.train("linear", epochs=2)
     assert 0 <= result.figures["accuracy"]["value"] <= 1
+
+
+def test_a_file_that_asks_for_a_gpu_trains_where_there_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = TrainConfig(
+        candidate=Candidate(name="linear", kind="linear"),
+        name="linear", task="classification", metric="accuracy", accelerator="gpu",
+    )  # fmt: skip
+    assert _device(config) == "cpu"
+    assert "no GPU here" in caplog.text

@@ -6,6 +6,7 @@ reference sample, and how many epochs are best; then one fit on all rows is the 
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,17 @@ def _plan(config: TrainConfig, asked: Schedule, n: int) -> Plan:
     steps, least = ENOUGH.get(config.candidate.kind, OTHERS)
     batch = asked.batch_size or max(least, next((size for most, size in BATCHES if n <= most), LARGE_BATCH))
     epochs = asked.epochs or max(LEAST_EPOCHS, round(steps / steps_an_epoch(n, batch)))
-    return Plan(epochs, batch, config.seed, config.accelerator, config.name)
+    return Plan(epochs, batch, config.seed, _device(config), config.name)
+
+
+def _device(config: TrainConfig) -> str:
+    """What Lightning trains on: a file that asks its pods for a GPU also trains where there is none."""
+    import torch
+
+    if config.accelerator == "gpu" and not torch.cuda.is_available():
+        logging.getLogger(__name__).warning("no GPU here: %s is trained on the CPU", config.name)
+        return "cpu"
+    return config.accelerator
 
 
 def _predictions(data: Prepared, model: TrainedModel, raw: Array, rows: Array) -> Predictions:

@@ -91,6 +91,7 @@ class Configs:
         """One candidate."""
         from trimtab.train.stage import TrainConfig
 
+        limits = self._project.resources.of("train")
         return _text(
             TrainConfig(
                 candidate=candidate,
@@ -99,6 +100,7 @@ class Configs:
                 metric=self._project.metric,
                 seed=self._seed,
                 threads=self._project.resources.threads,
+                accelerator="gpu" if limits.accelerator and limits.accelerators else "cpu",
             )
         )
 
