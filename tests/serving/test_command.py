@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.serving.bundles import Place, running
 
 from trimtab.client import Client
 from trimtab.core import labels, predictions
+from trimtab.core.errors import ProjectError
+from trimtab.serving.process import listen
 
 
 def trimtab(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +38,11 @@ def test_mistakes_end_in_a_sentence_and_exit_code_2(place: Place, tmp_path: Path
         ended = trimtab(place, "serve", "digits", "--port", str(taken.getsockname()[1]))
     assert ended.returncode == 2
     assert "cannot listen there" in ended.stderr
+    ended = trimtab(place, "serve", "digits", "--port", "99999")
+    assert ended.returncode == 2
+    assert "0<=x<=65535" in ended.stderr
+    with pytest.raises(ProjectError, match="no such port"):
+        listen("127.0.0.1", 99999)
     (tmp_path / "file").write_text("")
     ended = trimtab(place, "serve", "digits", "--port", "0", "--metrics-port", "0", "--spool", str(tmp_path / "file"))
     assert ended.returncode == 2

@@ -13,8 +13,12 @@ from trimtab.core.settings import load
 def serve(
     model: Annotated[str, typer.Argument(help="The model to serve; may be left out where the store has one.")] = "",
     host: Annotated[str, typer.Option(help="Address to answer on; loopback unless told.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of REST, feedback and page; 0 takes a free one.")] = 8080,
-    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics; 0 takes a free one.")] = 9091,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of REST, feedback and page; 0 takes a free one.")
+    ] = 8080,
+    metrics_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics; 0 takes a free one.")
+    ] = 9091,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often the ledger is read.")] = 2.0,
     flush_seconds: Annotated[float, typer.Option(min=0.05, help="A log file is closed after so long …")] = 5.0,
     flush_rows: Annotated[int, typer.Option(min=1, help="… or after so many rows.")] = 20_000,

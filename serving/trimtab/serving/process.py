@@ -93,11 +93,13 @@ def run_server(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+    """A bound socket; port 0 takes a free one.
 
     Raises:
-        ProjectError: the port is taken, or the host is not this machine's.
+        ProjectError: the port is taken or none, or the host is not this machine's.
     """
+    if not 0 <= port <= 65535:  # the resolver would silently take it modulo 65536
+        raise ProjectError("there is no such port", object=str(port), expected="0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
