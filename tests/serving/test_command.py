@@ -40,7 +40,7 @@ def test_mistakes_end_in_a_sentence_and_exit_code_2(place: Place, tmp_path: Path
     assert "cannot listen there" in ended.stderr
     ended = trimtab(place, "serve", "digits", "--port", "99999")
     assert ended.returncode == 2
-    assert "0<=x<=65535" in ended.stderr
+    assert "65535" in ended.stderr
     with pytest.raises(ProjectError, match="no such port"):
         listen("127.0.0.1", 99999)
     (tmp_path / "file").write_text("")

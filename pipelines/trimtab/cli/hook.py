@@ -10,8 +10,8 @@ import typer
 def hook(
     models: Annotated[list[str] | None, typer.Argument(help="The models to look after; all of the store's.")] = None,
     host: Annotated[str, typer.Option(help="Address to answer on; loopback unless told.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of alerts, status and reports.")] = 8090,
-    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics.")] = 9095,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of alerts, status and reports.")] = 8090,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = 9095,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="Pause between two looks at the store.")] = 5.0,
     server_metrics: Annotated[
         str, typer.Option(help="The model server's metrics, by which failed requests are judged; '' for none.")

@@ -10,7 +10,7 @@ import typer
 def watch(
     model: Annotated[str, typer.Argument(help="The model to watch; left out where the store has one.")] = "",
     host: Annotated[str, typer.Option(help="Address of the metrics; loopback unless told.")] = "127.0.0.1",
-    metrics_port: Annotated[int, typer.Option(help="Port of the Prometheus metrics.")] = 9092,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = 9092,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="Pause between two looks at the store.")] = 5.0,
     hook: Annotated[str, typer.Option(help="Base URL of the hook; by default TRIMTAB_HOOK_URL; '-' for none.")] = "",
     reports: Annotated[bool, typer.Option(help="Draw a report when the verdict changes.")] = True,
