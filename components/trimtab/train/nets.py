@@ -73,12 +73,16 @@ def _cnn(settings: Cnn, shape: tuple[int, ...], outputs: int, name: str) -> Net:
         )  # fmt: skip
     layers: list[nn.Module] = []
     for i, channels in enumerate(settings.channels):
-        # One convolution at full size (the costly one), two at each smaller size.
-        for _ in range(2 if i else 1):
+        # One convolution at full size (the costly one), two at each smaller size. The largest of four comes before
+        # normalisation and ReLU, which then have a quarter to do.
+        count = 2 if i else 1
+        for number in range(count):
             # No bias: the normalisation that follows has one.
-            layers += [nn.Conv2d(before, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+            layers.append(nn.Conv2d(before, channels, 3, padding=1, bias=False))
+            if number == count - 1:
+                layers.append(nn.MaxPool2d(2))
+            layers += [nn.BatchNorm2d(channels), nn.ReLU()]
             before = channels
-        layers.append(nn.MaxPool2d(2))
         height, width = height // 2, width // 2
     layers.append(nn.Flatten())
     if settings.dropout:
