@@ -22,11 +22,13 @@ class Own(pl.LightningModule):
         self.loss = nn.CrossEntropyLoss() if facts.task == "classification" else nn.MSELoss()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.last(self.layers(x))
+        out: torch.Tensor = self.last(self.layers(x))
+        return out
 
     def training_step(self, batch: Any, index: int) -> torch.Tensor:
         x, y = batch
-        return self.loss(self(x), y)
+        loss: torch.Tensor = self.loss(self(x), y)
+        return loss
 
     def configure_optimizers(self) -> Any:
         return torch.optim.Adam(self.parameters(), lr=self.rate)
