@@ -24,6 +24,7 @@ class Line:
     schema: Schema
     judge: pa.Table | None = None
     against: str = ""
+    exported: Any = None
 
     def __post_init__(self) -> None:
         self.task: Task = "classification" if self.schema.target.kind == "category" else "regression"

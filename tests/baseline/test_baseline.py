@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from trimtab.core.prepared import Prepared
 from trimtab.core.trained import Predictions
 
 
-def test_the_most_frequent_class_is_the_baseline(tmp_path):
+def test_the_most_frequent_class_is_the_baseline(tmp_path: Path) -> None:
     line = Line(tmp_path, mixed(300), MIXED)
     line.prepare()
     result = line.baseline()
@@ -26,7 +27,7 @@ def test_the_most_frequent_class_is_the_baseline(tmp_path):
     assert json.loads((tmp_path / "baseline" / "baseline.json").read_bytes())["metrics"] == result.metrics
 
 
-def test_a_number_s_baseline_is_the_median_and_knows_nothing_of_its_own_fold(tmp_path):
+def test_a_number_s_baseline_is_the_median_and_knows_nothing_of_its_own_fold(tmp_path: Path) -> None:
     line = Line(tmp_path, numbers(), NUMBERS)
     line.prepare()
     result = line.baseline()
@@ -39,13 +40,13 @@ def test_a_number_s_baseline_is_the_median_and_knows_nothing_of_its_own_fold(tmp
         assert honest.prediction[honest.folds == fold] == pytest.approx(np.median(data.truth[others]))
 
 
-def test_the_same_rows_give_the_same_digest(tmp_path):
+def test_the_same_rows_give_the_same_digest(tmp_path: Path) -> None:
     line = Line(tmp_path, mixed(), MIXED)
     line.prepare()
     assert line.baseline() == line.baseline()
 
 
-def test_a_folder_that_prepare_did_not_write_is_refused(tmp_path):
+def test_a_folder_that_prepare_did_not_write_is_refused(tmp_path: Path) -> None:
     line = Line(tmp_path, mixed(), MIXED)
     (tmp_path / "data").rename(tmp_path / "prepared")
     with pytest.raises(DataError, match=r"the dataset has no column _split.*Train on what prepare wrote"):

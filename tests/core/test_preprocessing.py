@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from trimtab.core.preprocessing import LIMIT, SLOTS, Preprocessing, fit
 from trimtab.core.schema import Field, Schema, Target
 
 
-def test_numbers_are_imputed_by_the_median_scaled_and_flagged():
+def test_numbers_are_imputed_by_the_median_scaled_and_flagged() -> None:
     table = numbers(300)
     inputs = NUMBERS.encode_table(table)
     steps = fit(NUMBERS, inputs)
@@ -28,18 +30,18 @@ def test_numbers_are_imputed_by_the_median_scaled_and_flagged():
     assert steps.numbers[2].fill == pytest.approx(np.median(known))
 
 
-def test_a_number_that_was_never_missing_is_imputed_without_a_flag():
+def test_a_number_that_was_never_missing_is_imputed_without_a_flag() -> None:
     steps = fit(NUMBERS, NUMBERS.encode_table(numbers()))
     row = steps.apply({"input": np.array([[np.nan, 0, 0]], np.float32)})
     assert np.isfinite(row).all()
 
 
-def test_far_values_are_cut_off():
+def test_far_values_are_cut_off() -> None:
     steps = fit(NUMBERS, NUMBERS.encode_table(numbers()))
     assert steps.apply({"input": np.array([[1e30, -1e30, 0]], np.float32)})[0, :2].tolist() == [LIMIT, -LIMIT]
 
 
-def test_categories_take_a_slot_each_null_its_own_and_unseen_none():
+def test_categories_take_a_slot_each_null_its_own_and_unseen_none() -> None:
     inputs = MIXED.encode_table(mixed())
     plan = next(c for c in fit(MIXED, inputs).categories if c.name == "plan")
     assert plan.known == ("basic", "plus", "pro")
@@ -51,7 +53,7 @@ def test_categories_take_a_slot_each_null_its_own_and_unseen_none():
     assert table[index.get("gone", 0)].tolist() == [0, 0, 0, 0]
 
 
-def test_rare_categories_share_a_slot_that_unseen_ones_fall_into_as_well():
+def test_rare_categories_share_a_slot_that_unseen_ones_fall_into_as_well() -> None:
     schema = Schema(
         fields=(Field(name="shop", kind="category"), Field(name="x", kind="number")),
         target=Target(name="y", kind="number"),
@@ -67,14 +69,14 @@ def test_rare_categories_share_a_slot_that_unseen_ones_fall_into_as_well():
     assert shop.table()[shop.index[""]].sum() == 0
 
 
-def test_an_image_alone_stays_an_image_scaled_by_its_range():
+def test_an_image_alone_stays_an_image_scaled_by_its_range() -> None:
     inputs = IMAGES.encode_table(images(20))
     steps = fit(IMAGES, inputs)
     assert steps.shape == (1, 8, 8)
     np.testing.assert_array_equal(steps.apply(inputs)[:, 0], inputs["picture"])
 
 
-def test_channels_come_first_and_an_image_without_range_is_standardised():
+def test_channels_come_first_and_an_image_without_range_is_standardised() -> None:
     schema = Schema(
         fields=(Field(name="photo", kind="image", shape=(4, 6, 3)),), target=Target(name="y", kind="number")
     )
@@ -88,7 +90,7 @@ def test_channels_come_first_and_an_image_without_range_is_standardised():
     )
 
 
-def test_an_image_beside_other_fields_is_flattened():
+def test_an_image_beside_other_fields_is_flattened() -> None:
     schema = Schema(
         fields=(Field(name="picture", kind="image", shape=(2, 2)), Field(name="x", kind="number")),
         target=Target(name="y", kind="number"),
@@ -97,17 +99,17 @@ def test_an_image_beside_other_fields_is_flattened():
     assert fit(schema, inputs).apply(inputs).shape == (3, 5)
 
 
-def test_a_constant_column_does_no_harm():
+def test_a_constant_column_does_no_harm() -> None:
     inputs = {"input": np.ones((10, 3), np.float32)}
     assert np.isfinite(fit(NUMBERS, inputs).apply(inputs)).all()
 
 
-def test_it_is_written_and_read_the_same(tmp_path):
+def test_it_is_written_and_read_the_same(tmp_path: Path) -> None:
     steps = fit(MIXED, MIXED.encode_table(mixed()), np.arange(240.0))
     steps.save(tmp_path)
     assert Preprocessing.load(tmp_path) == steps
 
 
-def test_a_folder_without_it_is_named(tmp_path):
+def test_a_folder_without_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no readable preprocessing\.json"):
         Preprocessing.load(tmp_path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,21 +15,22 @@ from tests.tables import IMAGES, MIXED, MIXED_VALUE, NUMBERS, images, mixed, num
 from trimtab.core.errors import ModelError
 from trimtab.core.prepared import Prepared
 from trimtab.core.schema import Field, Schema, Target
+from trimtab.core.store import Store
 from trimtab.core.trained import Predictions, Scorer, open_session
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory):
+def line(tmp_path_factory: Any) -> Any:
     line = Line(tmp_path_factory.mktemp("export"), mixed(), MIXED)
-    line.result = line.whole("mlp", hidden=[16], epochs=20)
+    line.exported = line.whole("mlp", hidden=[16], epochs=20)
     return line
 
 
-def graph(line):
+def graph(line: Any) -> Any:
     return open_session(line.root / "bundle" / "model.onnx")
 
 
-def test_the_graph_s_inputs_are_the_schema_s_and_its_outputs_as_agreed(line):
+def test_the_graph_s_inputs_are_the_schema_s_and_its_outputs_as_agreed(line: Any) -> None:
     session = graph(line)
     found = {i.name: (i.type, i.shape[1:]) for i in session.get_inputs()}
     assert found == {
@@ -39,9 +42,9 @@ def test_the_graph_s_inputs_are_the_schema_s_and_its_outputs_as_agreed(line):
     assert {o.name: o.shape[1:] for o in session.get_outputs()} == {"probabilities": [2], "embedding": [16]}
 
 
-def test_parity_is_proved_on_a_thousand_rows_with_nulls_and_unseen_values(line):
-    assert line.result.parity < 1e-5
-    assert line.result.rows == 1000
+def test_parity_is_proved_on_a_thousand_rows_with_nulls_and_unseen_values(line: Any) -> None:
+    assert line.exported.parity < 1e-5
+    assert line.exported.rows == 1000
     table = pq.read_table(line.root / "winner" / "parity.parquet")
     assert table.column("income").null_count > 50
     assert table.column("plan").null_count > 50
@@ -49,7 +52,7 @@ def test_parity_is_proved_on_a_thousand_rows_with_nulls_and_unseen_values(line):
     assert "never seen before" in table.column("town").to_pylist()
 
 
-def test_nulls_and_unseen_categories_are_answered(line):
+def test_nulls_and_unseen_categories_are_answered(line: Any) -> None:
     got = graph(line).run(
         ["probabilities"],
         {
@@ -63,7 +66,7 @@ def test_nulls_and_unseen_categories_are_answered(line):
     np.testing.assert_allclose(got.sum(axis=1), 1, atol=1e-6)
 
 
-def test_the_graph_says_what_the_trained_model_says(line):
+def test_the_graph_says_what_the_trained_model_says(line: Any) -> None:
     data = Prepared.load(line.root / "prepared")
     wanted = Scorer(line.root / "winner", data.preprocessing).predict(data.inputs)
     np.testing.assert_allclose(graph(line).run(["probabilities"], data.inputs)[0], wanted, atol=1e-6)
@@ -77,7 +80,9 @@ def test_the_graph_says_what_the_trained_model_says(line):
         ("cnn", images, IMAGES, {"channels": [4, 8], "hidden": 8}, ["picture"], "probabilities"),
     ],
 )
-def test_every_kind_of_model_and_table(tmp_path, name, table, schema, params, inputs, output):
+def test_every_kind_of_model_and_table(
+    tmp_path: Path, name: Any, table: Any, schema: Any, params: Any, inputs: Any, output: Any
+) -> None:
     line = Line(tmp_path, table(), schema)
     result = line.whole(name, epochs=2, **params)
     assert result.parity < 1e-5
@@ -88,7 +93,7 @@ def test_every_kind_of_model_and_table(tmp_path, name, table, schema, params, in
     assert len((tmp_path / "bundle" / "report.html").read_bytes()) < 200_000
 
 
-def test_an_image_in_colour_beside_a_number(tmp_path):
+def test_an_image_in_colour_beside_a_number(tmp_path: Path) -> None:
     import pyarrow as pa
 
     rng = np.random.default_rng(0)
@@ -104,7 +109,7 @@ def test_an_image_in_colour_beside_a_number(tmp_path):
     assert line.whole("cnn", epochs=1, channels=[4], hidden=4).parity < 1e-5
 
 
-def test_the_reference_has_honest_predictions_the_target_and_nothing_private(line):
+def test_the_reference_has_honest_predictions_the_target_and_nothing_private(line: Any) -> None:
     table = pq.read_table(line.root / "bundle" / "reference.parquet")
     assert table.column_names == ["age", "income", "plan", "churn", "_label", "_probabilities"]
     assert table.num_rows == 240
@@ -117,7 +122,7 @@ def test_the_reference_has_honest_predictions_the_target_and_nothing_private(lin
     assert table.column("_label").to_pylist() == names[got.argmax(1)].tolist()
 
 
-def test_a_large_reference_is_sampled():
+def test_a_large_reference_is_sampled() -> None:
     from trimtab.export.reference import reference_table
 
     class Data:
@@ -127,12 +132,12 @@ def test_a_large_reference_is_sampled():
 
     rows = np.arange(500)
     honest = Predictions(rows, rows, rows.astype(float), rows.astype(float))
-    table = reference_table(Data, honest, np.zeros(0), 100, 0)
+    table = reference_table(cast("Prepared", Data()), honest, np.zeros(0), 100, 0)
     assert table.num_rows == 100
     assert table.column("_value").to_pylist() == sorted(set(table.column("_value").to_pylist()))
 
 
-def test_the_recorded_rows_are_what_a_server_checks_and_private_values_are_left_out(line):
+def test_the_recorded_rows_are_what_a_server_checks_and_private_values_are_left_out(line: Any) -> None:
     recorded = json.loads((line.root / "bundle" / "expected.json").read_bytes())
     assert set(recorded["inputs"]) == {"age", "income", "plan", "town"}
     assert {row[0] for row in recorded["inputs"]["town"]} == {""}
@@ -146,7 +151,7 @@ def test_the_recorded_rows_are_what_a_server_checks_and_private_values_are_left_
     np.testing.assert_allclose(got, recorded["outputs"]["probabilities"], atol=recorded["tolerance"])
 
 
-def test_a_server_loads_the_bundle(line, store, tmp_path):
+def test_a_server_loads_the_bundle(line: Any, store: Store, tmp_path: Path) -> None:
     from trimtab.core import settings, signing
     from trimtab.core.bundle import fetch_bundle, publish_bundle
     from trimtab.serving.model import load_model
@@ -162,7 +167,7 @@ def test_a_server_loads_the_bundle(line, store, tmp_path):
     assert model.run(MIXED.encode_table(line.table.slice(0, 2))).shape == (2, 2)
 
 
-def test_the_report_speaks_plainly(line):
+def test_the_report_speaks_plainly(line: Any) -> None:
     page = (line.root / "bundle" / "report.html").read_text()
     assert "of 1,000 answers to be wrong" in page
     assert "At 50 a day" in page
@@ -173,7 +178,7 @@ def test_the_report_speaks_plainly(line):
     assert "http" not in page
 
 
-def test_names_in_the_report_are_escaped(tmp_path):
+def test_names_in_the_report_are_escaped(tmp_path: Path) -> None:
     schema = MIXED.model_copy(update={"target": Target(name="churn", kind="category", classes=("<script>no", "yes"))})
     names = ["<script>no" if c == "no" else c for c in mixed(60).column("churn").to_pylist()]
     line = Line(tmp_path, mixed(60).set_column(5, "churn", [names]), schema)
@@ -181,11 +186,11 @@ def test_names_in_the_report_are_escaped(tmp_path):
     assert "<script" not in (tmp_path / "bundle" / "report.html").read_text()
 
 
-def test_the_same_model_gives_the_same_bytes(line):
-    assert line.export("again").digest == line.result.digest
+def test_the_same_model_gives_the_same_bytes(line: Any) -> None:
+    assert line.export("again").digest == line.exported.digest
 
 
-def test_a_graph_that_differs_fails_the_stage(line, tmp_path):
+def test_a_graph_that_differs_fails_the_stage(line: Any, tmp_path: Path) -> None:
     import shutil
 
     other = Line(tmp_path, line.table, MIXED)
@@ -204,7 +209,7 @@ def test_a_graph_that_differs_fails_the_stage(line, tmp_path):
         other.export()
 
 
-def test_a_damaged_network_is_named(line, tmp_path):
+def test_a_damaged_network_is_named(line: Any, tmp_path: Path) -> None:
     import shutil
 
     other = Line(tmp_path, line.table, MIXED)
@@ -216,7 +221,7 @@ def test_a_damaged_network_is_named(line, tmp_path):
         other.export()
 
 
-def test_a_field_called_as_an_output_is_refused(tmp_path):
+def test_a_field_called_as_an_output_is_refused(tmp_path: Path) -> None:
     import pyarrow as pa
 
     schema = Schema(

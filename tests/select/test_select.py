@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,17 +20,18 @@ from trimtab.select.rank import Entrant, rank
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory):
+def line(tmp_path_factory: Any) -> Any:
     line = Line(tmp_path_factory.mktemp("select"), mixed(), MIXED)
     line.prepare()
     line.baseline()
-    for name, params in (("linear", {}), ("mlp", {"epochs": 1})):
+    candidates: dict[str, dict[str, Any]] = {"linear": {}, "mlp": {"epochs": 1}}
+    for name, params in candidates.items():
         line.train(name, **params)
         line.evaluate(name)
     return line
 
 
-def test_the_better_candidate_wins_and_is_tested_on_the_sealed_rows(line):
+def test_the_better_candidate_wins_and_is_tested_on_the_sealed_rows(line: Any) -> None:
     result = line.select("mlp", "linear")
     assert result.winner == "linear"
     assert result.tested_on == "test"
@@ -45,7 +48,7 @@ def test_the_better_candidate_wins_and_is_tested_on_the_sealed_rows(line):
     assert [c["name"] for c in written["candidates"]] == ["mlp", "linear"]
 
 
-def test_the_gates_are_held_against_the_sealed_test(line):
+def test_the_gates_are_held_against_the_sealed_test(line: Any) -> None:
     passed = line.select(gates=Gates(at_least={"accuracy": 0.6}, at_most={"log_loss": 1.0}))
     assert passed.passed
     assert passed.gates == {
@@ -56,13 +59,13 @@ def test_the_gates_are_held_against_the_sealed_test(line):
     assert failed.gates["accuracy at least 0.999"] is False
 
 
-def test_no_gate_passes():
+def test_no_gate_passes() -> None:
     from trimtab.select.stage import _gates
 
     assert _gates(Gates(beats_baseline=False), {}, False) == {}
 
 
-def test_what_does_not_beat_the_baseline_does_not_pass(tmp_path):
+def test_what_does_not_beat_the_baseline_does_not_pass(tmp_path: Path) -> None:
     table = mixed(120)
     rng = np.random.default_rng(0)
     names = np.where(rng.random(120) < 0.9, "no", "yes").tolist()  # nothing to learn
@@ -76,7 +79,7 @@ def test_what_does_not_beat_the_baseline_does_not_pass(tmp_path):
     assert not result.passed
 
 
-def entrant(name, parameters, truth, p):
+def entrant(name: Any, parameters: Any, truth: Any, p: Any) -> Any:
     from trimtab.core.metrics import figures
 
     found = {n: f.facts() for n, f in figures("classification", truth, p).items()}
@@ -88,11 +91,11 @@ def entrant(name, parameters, truth, p):
     return Entrant(model, Predictions(rows, rows, truth, p))
 
 
-def test_of_two_as_good_the_simpler_wins():
+def test_of_two_as_good_the_simpler_wins() -> Any:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 300)
 
-    def wrong(first, last):
+    def wrong(first: Any, last: Any) -> Any:
         guess = truth.copy()
         guess[first:last] = 1 - guess[first:last]
         return np.eye(2)[guess] * 0.8 + 0.1
@@ -103,11 +106,11 @@ def test_of_two_as_good_the_simpler_wins():
     assert "is as good as large, and has the fewest weights" in why
 
 
-def test_a_clearly_better_one_wins_whatever_its_size():
+def test_a_clearly_better_one_wins_whatever_its_size() -> Any:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 300)
 
-    def at(share):
+    def at(share: Any) -> Any:
         return np.eye(2)[np.where(rng.random(300) < share, truth, 1 - truth)] * 0.8 + 0.1
 
     winner, why = rank([entrant("small", 10, truth, at(0.7)), entrant("large", 9999, truth, at(0.95))], "accuracy")
@@ -115,7 +118,7 @@ def test_a_clearly_better_one_wins_whatever_its_size():
     assert "large has the best accuracy" in why
 
 
-def test_as_many_right_but_less_sure_of_it_is_no_tie():
+def test_as_many_right_but_less_sure_of_it_is_no_tie() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 300)
     sharp = np.eye(2)[truth] * 0.9 + 0.05
@@ -125,7 +128,7 @@ def test_as_many_right_but_less_sure_of_it_is_no_tie():
     assert "is as good as blunt, and the best of them by log_loss" in why
 
 
-def test_rows_to_judge_on_are_the_test(tmp_path):
+def test_rows_to_judge_on_are_the_test(tmp_path: Path) -> None:
     judged = Line(tmp_path, mixed(150), MIXED, judge=mixed(40, seed=2))
     judged.prepare()
     judged.baseline()
@@ -137,14 +140,14 @@ def test_rows_to_judge_on_are_the_test(tmp_path):
     assert result.metrics == evaluation.judge_metrics
 
 
-def test_the_same_input_gives_the_same_bytes(line):
+def test_the_same_input_gives_the_same_bytes(line: Any) -> None:
     line.select("mlp", "linear")
     first = (line.root / "selection.json").read_bytes()
     line.select("mlp", "linear")
     assert (line.root / "selection.json").read_bytes() == first
 
 
-def test_a_candidate_without_evaluation_is_named(line):
+def test_a_candidate_without_evaluation_is_named(line: Any) -> None:
     from trimtab.select.stage import SelectConfig, select
 
     config = SelectConfig(task="classification", metric="accuracy")

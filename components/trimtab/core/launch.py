@@ -1,4 +1,4 @@
-"""What starts a pipeline run for a campaign: the local runner or a cluster, handed in by the command that runs the hook.
+"""What starts a pipeline run for a campaign: the local runner or a cluster, handed in by the hook's command.
 
 Monitoring imports no pipeline; it asks a `Launcher`. `trimtab.pipelines.launcher.LocalLauncher` is one.
 """
