@@ -44,7 +44,7 @@ def headline(task: str, metrics: Mapping[str, Mapping[str, float]], unit: str, r
 
 
 def by_class(classes: tuple[str, ...], honest: Predictions) -> list[tuple[str, str, str, str]]:
-    """For each class: its name, rows, share found, and what it is taken for most."""
+    """For each class: its name, rows, how many are found, and what it is taken for most."""
     guess = honest.prediction.argmax(axis=1)
     lines = []
     for i, name in enumerate(classes):
@@ -53,8 +53,9 @@ def by_class(classes: tuple[str, ...], honest: Predictions) -> list[tuple[str, s
             lines.append((name, "0", "no row to tell from", ""))
             continue
         wrong = np.bincount(guess[mine & (guess != i)], minlength=len(classes))
-        taken = f"{classes[int(wrong.argmax())]} ({of_thousand(wrong.max() / mine.sum())})" if wrong.any() else "–"
-        lines.append((name, f"{int(mine.sum()):,}", of_thousand(float(np.mean(guess[mine] == i))), taken))
+        rows, found = int(mine.sum()), int(np.sum(guess[mine] == i))
+        taken = f"{classes[int(wrong.argmax())]} ({int(wrong.max()):,} times)" if wrong.any() else "–"
+        lines.append((name, f"{rows:,}", f"{found:,} ({100 * found / rows:.0f} %)", taken))
     return lines
 
 
