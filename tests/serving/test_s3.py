@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.servers.fixtures import S3, client, without
 from tests.servers.minio import BINARY, MinioServer
 from tests.servers.proxy import FaultyProxy
@@ -16,6 +17,7 @@ from trimtab.core.settings import S3Settings
 IMAGES = [[[float(i)] * 8] * 8 for i in range(10)]
 
 
+@pytest.mark.campaign
 def test_a_killed_s3_costs_no_request_no_row_and_no_label(tmp_path: Path) -> None:
     if not BINARY.exists():
         without()
