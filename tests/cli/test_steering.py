@@ -78,7 +78,7 @@ def test_status_shows_what_serves_and_a_request_to_try(world: World) -> None:
         assert words in shown
     facts = json.loads(run(status, "--json"))["models"][0]
     assert facts["champion"] == version
-    assert facts["curl"].endswith("""-d '{"instances":[{"x":0.0}]}'""")
+    assert facts["curl"].endswith("""-d '{"instances":[{"x":0.1}]}'""")
     assert facts["campaigns"][0]["phase"] == "releasing"
 
 

@@ -66,26 +66,26 @@ def example(store: Store, model: str, version: str | None, url: str) -> str:
 
 
 def instance(store: Store, model: str, version: str) -> dict[str, Any]:
-    """One row that the model takes, by field name; each value lies in its field's declared range."""
+    """One row that the model takes, by field name: a field's own example, else the first recorded reference row."""
+    import json
+
     from trimtab.core.schema import Schema
 
-    schema = Schema.model_validate_json(store.get(f"models/{model}/versions/{version}/schema.json"))
+    folder = f"models/{model}/versions/{version}"
+    schema = Schema.model_validate_json(store.get(f"{folder}/schema.json"))
+    inputs = json.loads(store.get(f"{folder}/expected.json"))["inputs"]
+    names = [f.name for f in schema.features]
+    first = dict(zip(names, inputs["input"][0], strict=True)) if schema.single_input else {}
     row: dict[str, Any] = {}
     for field in schema.features:
         if field.example is not None:
             row[field.name] = field.example
-        elif field.kind == "category":
-            row[field.name] = next(iter(field.categories), "")
-        else:
-            low, high = field.range or (None, None)
-            ends = [float(v) for v in (low, high) if v is not None]
-            value = sum(ends) / len(ends) if ends else 0.0
-            row[field.name] = _filled(tuple(field.shape), value) if field.kind == "image" else value
+            continue
+        value = first[field.name] if schema.single_input else inputs[field.name][0]
+        # Numbers and categories are columns of width 1; float32 digits beyond the seventh are noise to a reader.
+        value = value[0] if field.kind != "image" and isinstance(value, list) else value
+        row[field.name] = float(f"{value:.7g}") if isinstance(value, float) else value
     return row
-
-
-def _filled(shape: tuple[int, ...], value: float) -> Any:
-    return [_filled(shape[1:], value) for _ in range(shape[0])] if shape else value
 
 
 def show(console: Console, one: dict[str, Any]) -> None:
