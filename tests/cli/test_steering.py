@@ -22,7 +22,7 @@ from trimtab.cli.resume import resume
 from trimtab.cli.rollback import rollback
 from trimtab.cli.status import status
 from trimtab.core import ledger, rollouts
-from trimtab.core.errors import NotFound, ProjectError, RolloutError, RolloutTimeout
+from trimtab.core.errors import NotFound, ProjectError, RolloutRefused, RolloutTimeout
 from trimtab.core.store import Store
 from trimtab.monitoring.campaign_records import all_campaigns, controls
 
@@ -80,6 +80,9 @@ def test_status_shows_what_serves_and_a_request_to_try(world: World) -> None:
     assert facts["champion"] == version
     assert facts["curl"].endswith("""-d '{"instances":[{"x":0.1}]}'""")
     assert facts["campaigns"][0]["phase"] == "releasing"
+    # Nothing listens on that port, and the page of facts says so.
+    assert facts["answering"] is False
+    assert "no server is ready" in shown
 
 
 def test_history_tells_the_ledger_in_words(world: World) -> None:
@@ -166,7 +169,7 @@ def test_a_rollback_that_the_server_does_not_follow_times_out(world: World, monk
 
 def test_there_is_nothing_to_return_to(world: World) -> None:
     first = world.champion(1)
-    with pytest.raises(RolloutError, match="no version to return to"):
+    with pytest.raises(RolloutRefused, match="no version to return to"):
         run(rollback)
     with pytest.raises(NotFound):
         run(rollback, "--to", "v9-0a1b2c3d")

@@ -14,6 +14,7 @@
     │   ├── DuplicateRun                  another run owns the key
     │   └── RunCancelled         exit 3
     ├── RolloutError             exit 1   a rollout or rollback did not go through
+    │   ├── RolloutRefused       exit 2   what was asked for cannot be, e.g. no version to return to
     │   └── RolloutTimeout       exit 4
     ├── RecordError              exit 1   a stored record cannot be read
     └── RequestError             exit 1   an HTTP request was refused; knows its status
@@ -146,6 +147,12 @@ class RunCancelled(RunError):
 
 class RolloutError(TrimtabError):
     """A rollout or rollback did not go through."""
+
+
+class RolloutRefused(RolloutError):
+    """What was asked for cannot be."""
+
+    exit_code = 2
 
 
 class RolloutTimeout(RolloutError):

@@ -10,7 +10,9 @@ import typer
 def hook(
     models: Annotated[list[str] | None, typer.Argument(help="The models to look after; all of the store's.")] = None,
     host: Annotated[str, typer.Option(help="Address to answer on; loopback unless told.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of alerts, status and reports.")] = 8090,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of alerts, status and reports; 0 takes a free one.")
+    ] = 8090,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics.")] = 9095,
     poll_seconds: Annotated[float, typer.Option(min=0.05, help="Pause between two looks at the store.")] = 5.0,
     server_metrics: Annotated[
@@ -18,6 +20,8 @@ def hook(
     ] = "http://127.0.0.1:9091/metrics",
 ) -> None:
     """Answer alerts with retrain campaigns, and take new versions from canary to champion or back."""
+    import socket
+
     from prometheus_client import CollectorRegistry, Counter, start_http_server
 
     from trimtab.core import logs, settings
@@ -48,6 +52,10 @@ def hook(
         poll_seconds,
     )
     registry.register(HookCollector(store, service.models))
+    if port == 0:
+        with socket.socket() as free:
+            free.bind((host, 0))
+            port = int(free.getsockname()[1])
     metrics, thread = start_http_server(metrics_port, addr=host, registry=registry)
     typer.echo(f"hook on http://{host}:{port} (metrics on {metrics.server_port}); Ctrl-C ends it", err=True)
     try:

@@ -20,7 +20,7 @@ def rollback(
     from trimtab.cli.steer import Steering
     from trimtab.cli.which import open_model, person
     from trimtab.core import bundle, ledger, rollouts
-    from trimtab.core.errors import RolloutError
+    from trimtab.core.errors import RolloutRefused
 
     settings, store, name = open_model(model)
     if to:
@@ -29,7 +29,7 @@ def rollback(
     gone = before.canary if before.canary and to in {"", before.champion} else before.champion
     back = to or (before.champion if gone == before.canary else before.before(gone or ""))
     if gone is None or back is None or gone == back:
-        raise RolloutError(
+        raise RolloutRefused(
             "there is no version to return to",
             object=name,
             expected="a version promoted before, or a canary",

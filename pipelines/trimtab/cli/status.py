@@ -51,7 +51,25 @@ def facts(store: Store, settings: Settings, model: str) -> dict[str, Any]:
 
     found = overview(store, model)
     url = f"{settings.server_url}/v1/models/{model}:predict"
-    return {**found, "endpoint": url, "curl": example(store, model, found["champion"], url)}
+    return {
+        **found,
+        "endpoint": url,
+        "answering": answering(settings.server_url, model),
+        "curl": example(store, model, found["champion"], url),
+    }
+
+
+def answering(server: str, model: str) -> bool:
+    """Whether a server is ready with the model there, now; half a second is enough to say so."""
+    import urllib3
+
+    try:
+        answer = urllib3.request(
+            "GET", f"{server.rstrip('/')}/v2/models/{model}/ready", timeout=0.5, retries=False, redirect=False
+        )
+    except urllib3.exceptions.HTTPError:
+        return False
+    return answer.status == 200
 
 
 def example(store: Store, model: str, version: str | None, url: str) -> str:
@@ -119,5 +137,6 @@ def show(console: Console, one: dict[str, Any]) -> None:
         why = f": {escape(c['why'])}" if c["why"] else ""
         console.print(f"    {c['campaign']:>4}  {c['outcome'] or c['phase']}, {counted}{why}", highlight=False)
     if one["curl"]:
-        console.print(f"  endpoint {one['endpoint']}", highlight=False)
+        state = "" if one["answering"] else "  [yellow](no server is ready with it there: trimtab serve)[/]"
+        console.print(f"  endpoint {one['endpoint']}{state}", highlight=False)
         console.print(f"  try it:  {escape(one['curl'])}", highlight=False)
