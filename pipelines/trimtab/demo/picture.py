@@ -34,8 +34,11 @@ def draw(facts: Facts, path: Path) -> None:
             axes.annotate(f"campaign {w.campaign}", (w.window + 0.5, axes.get_ylim()[0]), xytext=(3, 4),
                           textcoords="offset points", fontsize=8, color="#c8553d")  # fmt: skip
             marked = True
-    for before, after in zip(facts.windows, facts.windows[1:], strict=False):
-        if after.version != before.version:
+    named = {facts.windows[0].version}
+    for after in facts.windows:
+        # During a canary two versions take turns at answering most of a window: each is named once.
+        if after.version not in named:
+            named.add(after.version)
             axes.annotate(after.version.split("-")[0], (after.window, 100 * after.served_accuracy), xytext=(0, 8),
                           textcoords="offset points", fontsize=8, color="#0b6e4f", ha="center")  # fmt: skip
     axes.set_xlabel(f"window ({facts.windows[0].rows} requests each)")
@@ -45,7 +48,7 @@ def draw(facts: Facts, path: Path) -> None:
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    axes.legend(loc="lower right", framealpha=1.0, edgecolor="white", fontsize=9, bbox_to_anchor=(1.0, 0.05))
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
