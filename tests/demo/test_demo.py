@@ -92,7 +92,7 @@ def test_without_drift_hardly_anything_retrains(tmp_path: Path) -> None:
 @pytest.mark.timeout(1200)
 def test_ctrl_c_at_any_moment_leaves_nothing_and_the_next_demo_works(tmp_path: Path) -> None:
     moments = random.Random(0)
-    for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         run = start(tmp_path)
         try:
             run.wait(timeout=moments.uniform(0.5, 120))

@@ -141,22 +141,23 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 @contextlib.contextmanager
 def interrupts_as_exceptions() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that both clean up in the same way."""
+    """SIGTERM and a closed terminal raise KeyboardInterrupt as Ctrl-C does, so that all clean up in the same way."""
 
     def raise_interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, raise_interrupt)
+    before = {n: signal.signal(n, raise_interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for n, handler in before.items():
+            signal.signal(n, handler)
 
 
 @contextlib.contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Ctrl-C and SIGTERM do nothing while the cleaning up is under way."""
-    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM)}
+    """Ctrl-C, SIGTERM and SIGHUP do nothing while the cleaning up is under way."""
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
