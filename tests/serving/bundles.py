@@ -197,11 +197,12 @@ class Place:
 
     def publish(self, name: str, kind: str, seed: int = 0, **options: Any) -> str:
         """Publish a tiny model as a version."""
-        threshold = options.pop("threshold", None)
+        threshold, serving = options.pop("threshold", None), options.pop("serving", {})
+        project = {"name": name, "serving": serving}
         folder = self.root / "bundles" / f"{name}-{kind}-{seed}"
         write_bundle(folder, kind, seed, **options)
         return bundle.publish_bundle(
-            self.store, name, folder, self.key, metrics={}, threshold=threshold, lineage={}, project={"name": name}
+            self.store, name, folder, self.key, metrics={}, threshold=threshold, lineage={}, project=project
         )
 
     def say(self, name: str, event: str, version: str, percent: int = 0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -29,9 +30,10 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "empty": (post(V1, b""), 400, "no JSON"),
     "truncated": (post(V1, b'{"instances": [[1, 2'), 400, "no JSON"),
     "not utf-8": (post(V1, b'{"instances": ["\xff"]}'), 400, "no JSON"),
-    "nan": (post(V1, number("NaN")), 400, "no JSON"),
-    "infinity": (post(V1, number("Infinity")), 400, "no JSON"),
-    "1e400": (post(V1, number("1e400")), 400, ""),
+    "nan": (post(V1, number("NaN")), 400, "no JSON: it holds NaN"),
+    "infinity": (post(V1, number("Infinity")), 400, "no JSON: it holds Infinity"),
+    "-infinity": (post(V1, number("-Infinity")), 400, "no JSON: it holds Infinity"),
+    "1e400": (post(V1, number("1e400")), 400, "too large"),
     "1e39": (post(V1, number("1e39")), 400, "NaN or an infinite value"),
     "null in an image": (post(V1, number("null")), 400, "not numbers"),
     "text in an image": (post(V1, number('"x"')), 400, "not numbers"),
@@ -53,6 +55,10 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "nested image": (post(V1, {"instances": [[[[[[[0.0]]]]]]]}), 400, "shape"),
     "content type": (post(V1, {}, "text/csv"), 415, "expected application/json, got text/csv"),
     "charset": (post(V1, {}, "application/json; charset=utf-16"), 415, "UTF-8"),
+    "gzip": (post(V1, gzip.compress(b"{}"), Content_Encoding="gzip"), 415, "content encodings are not supported"),
+    "called gzip": (post(V1, {}, Content_Encoding="gzip"), 415, "expected a plain body"),
+    "too many rows": (post(V1, {"instances": [IMAGE] * 1001}), 413, "expected at most 1000 rows, got 1001 rows"),
+    "v2 too many rows": (post(V2, tensor(shape=[1001, 8, 8])), 413, "expected at most 1000 rows, got 1001 rows"),
     "binary": (post(V2, b"\0" * 100, "application/octet-stream"), 415, "application/json"),
     "prediction id": (post(V1, {"instances": [IMAGE]}, X_Prediction_Id="7"), 400, "prediction id is malformed"),
     "too long": (post(V1, b" " * (1 << 20) + b"{}"), 413, "at most 1048576 bytes"),
@@ -73,9 +79,9 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "v2 unknown name": (post(V2, tensor(name="imag")), 400, "Did you mean 'image'"),
     "v2 twice": (post(V2, {"inputs": tensor()["inputs"] * 2}), 400, "comes twice"),
     "v2 no shape": (post(V2, tensor(shape=...)), 400, "has no shape"),
-    "v2 negative shape": (post(V2, tensor(shape=[-1, 8, 8])), 400, "has no shape"),
-    "v2 huge shape": (post(V2, tensor(shape=[2**31, 8, 8])), 400, "has no shape"),
-    "v2 shape of booleans": (post(V2, tensor(shape=[True, 8, 8])), 400, "has no shape"),
+    "v2 negative shape": (post(V2, tensor(shape=[-1, 8, 8])), 400, "got [-1, 8, 8]"),
+    "v2 huge shape": (post(V2, tensor(shape=[2**31, 8, 8])), 400, "got [2147483648, 8, 8]"),
+    "v2 shape of booleans": (post(V2, tensor(shape=[True, 8, 8])), 400, "got [true, 8, 8]"),
     "v2 lying shape": (post(V2, tensor(shape=[2, 8, 8])), 400, "expected 128 values for shape [2, 8, 8], got 64"),
     "v2 other shape": (post(V2, tensor(shape=[8, 8])), 400, "shape"),
     "v2 no rows": (post(V2, tensor(shape=[0, 8, 8], data=[])), 400, "no rows"),

@@ -23,7 +23,9 @@ def serve(
     flush_seconds: Annotated[float, typer.Option(min=0.05, help="A log file is closed after so long …")] = 5.0,
     flush_rows: Annotated[int, typer.Option(min=1, help="… or after so many rows.")] = 20_000,
     spool: Annotated[Path | None, typer.Option(help="Folder for what the store does not have yet.")] = None,
-    body_mib: Annotated[float, typer.Option(min=0.001, help="Largest request body, MiB.")] = 16.0,
+    body_mib: Annotated[
+        float | None, typer.Option(min=0.001, help="Largest request body, MiB; by default the project's max_body_mb.")
+    ] = None,
     drain_seconds: Annotated[float, typer.Option(min=0, help="How long a stopping server finishes its work.")] = 20.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of one model run.")] = 1,
 ) -> None:
@@ -56,7 +58,7 @@ def serve(
         poll_seconds=poll_seconds,
         flush_seconds=flush_seconds,
         flush_rows=flush_rows,
-        body_bytes=int(body_mib * MIB),
+        body_bytes=None if body_mib is None else int(body_mib * MIB),
         drain_seconds=drain_seconds,
         threads=threads,
     )

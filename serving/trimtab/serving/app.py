@@ -27,6 +27,7 @@ from trimtab.serving.http import (
     header,
     read_body,
     respond,
+    too_long,
 )
 from trimtab.serving.rows import Answered
 from trimtab.serving.traffic import Traffic
@@ -46,6 +47,7 @@ Compute = Callable[["LoadedModel", bytes, str], v1.Result]
 # A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
 INLINE_BYTES = 32_768
 INLINE_SECONDS = 0.002
+PAGE = {"/", "/page.json"}
 SITE = {"/", "/page.json", "/openapi.json", "/feedback"}
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _PREDICT = re.compile(r"/v1/models/([^/:]+):predict")
@@ -121,6 +123,10 @@ class InferenceApp:
             if path == "/" and b"text/html" not in accept:
                 health.check_method(method, "GET", "HEAD")
                 await respond(send, 200, b'{"status":"alive"}')
+            elif path in PAGE and not self.traffic.page:
+                raise RequestError(
+                    404, "the page is switched off", object=path, hint="`serving: page` of the project file says so"
+                )
             else:
                 await self._visit(path, scope, receive, send)
             return
@@ -137,12 +143,14 @@ class InferenceApp:
         try:
             uuid = _request_uuid(scope)
             check_json(scope)
-            body = await read_body(scope, receive, self.config.body_bytes)
+            body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)
             if named is None:
                 model, share = self.traffic.choose(header(scope, b"x-trimtab-key") or uuid.encode())
             else:
                 model, share = self.traffic.named(named)
             version = model.version
+            if self.config.body_bytes is None and len(body) > model.limits.body_bytes:
+                raise too_long(model.limits.body_bytes, f"{len(body)} bytes")
             if len(body) > INLINE_BYTES or model.row_seconds > INLINE_SECONDS:
                 loop = asyncio.get_running_loop()
                 result = await loop.run_in_executor(self._pool, compute, model, body, uuid)
@@ -198,7 +206,7 @@ class InferenceApp:
                     got="another token" if authorization else "none",
                 )
             check_json(scope)
-            body = await read_body(scope, receive, self.config.body_bytes)
+            body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)
         site = await self.warm_site()
         sent = False
 

@@ -35,7 +35,7 @@ class ServerConfig:
         flush_seconds, flush_rows: a log file is closed after so long or so many rows, whichever comes first.
         queue_rows: answered rows that may wait in memory for the disk; more are dropped and counted.
         spool_bytes: what may wait on disk for the store; beyond it rows are dropped and counted, labels refused.
-        body_bytes: largest request body.
+        body_bytes: largest request body; None: what the served version's project says.
         drain_seconds: how long a stopping server waits for requests in flight and for the store.
         threads: threads of ONNX Runtime for one run.
         name: unique for each start; log files carry it.
@@ -54,7 +54,7 @@ class ServerConfig:
     flush_rows: int = 20_000
     queue_rows: int = 50_000
     spool_bytes: int = 2048 * MIB
-    body_bytes: int = 16 * MIB
+    body_bytes: int | None = None
     drain_seconds: float = 20.0
     threads: int = 1
     name: str = field(default_factory=server_name)

@@ -43,19 +43,19 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """
     length = header(scope, b"content-length")
     if length is not None and int(length) > limit:  # the parser lets digits alone through
-        raise _too_long(limit, f"{int(length)} bytes")
+        raise too_long(limit, f"{int(length)} bytes")
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         if len(body) > limit:
-            raise _too_long(limit, f"{len(body)} bytes")
+            raise too_long(limit, f"{len(body)} bytes")
         return body
     chunks, size = [body], len(body)
     while message.get("more_body"):
         if size > limit:
-            raise _too_long(limit, f"more than {limit} bytes")
+            raise too_long(limit, f"more than {limit} bytes")
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -63,11 +63,12 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         size += len(chunk)
         chunks.append(chunk)
     if size > limit:
-        raise _too_long(limit, f"more than {limit} bytes")
+        raise too_long(limit, f"more than {limit} bytes")
     return b"".join(chunks)
 
 
-def _too_long(limit: int, got: str) -> RequestError:
+def too_long(limit: int, got: str) -> RequestError:
+    """The refusal of a body beyond the limit in bytes."""
     return RequestError(
         413,
         "the body is too long",
@@ -77,6 +78,23 @@ def _too_long(limit: int, got: str) -> RequestError:
     )
 
 
+def check_plain(scope: Scope) -> None:
+    """Refuse a compressed body: unpacking it would let a small request become a large one.
+
+    Raises:
+        RequestError: 415.
+    """
+    coding = header(scope, b"content-encoding")
+    if coding is not None and coding.strip().lower() not in {b"", b"identity"}:
+        raise RequestError(
+            415,
+            "content encodings are not supported",
+            object="Content-Encoding",
+            expected="a plain body, without this header",
+            got=coding[:40].decode("latin-1"),
+        )
+
+
 def check_json(scope: Scope) -> None:
     """Refuse a body that does not call itself JSON; no content type at all is taken as JSON.
 
@@ -84,6 +102,7 @@ def check_json(scope: Scope) -> None:
         RequestError: 415.
     """
     kind = header(scope, b"content-type")
+    check_plain(scope)
     if kind is None or kind == b"application/json":
         return
     essence = kind.split(b";", 1)[0].strip().lower()
@@ -115,9 +134,26 @@ def parse_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestError(
-            400, "the body is no JSON", expected="a JSON object in UTF-8", got=str(error)[:200]
-        ) from None
+        raise _no_json(error) from None
+
+
+def _no_json(error: orjson.JSONDecodeError) -> RequestError:
+    """Why it is none; numbers that JSON has no word for are named."""
+    name = next((name for name in ("NaN", "Infinity") if error.doc.startswith(name, error.pos)), "")
+    if name:
+        return RequestError(
+            400,
+            f"the body is no JSON: it holds {name} (character {error.pos})",
+            expected="finite numbers, or null where a value is missing",
+            got=name,
+        )
+    if "infinity" in str(error):  # 1e400: JSON by its grammar, but larger than any float
+        return RequestError(
+            400,
+            f"the body holds a number that is too large (character {error.pos})",
+            expected="numbers within a 32-bit float's range, ±3.4e38",
+        )
+    return RequestError(400, "the body is no JSON", expected="a JSON object in UTF-8", got=str(error)[:200])
 
 
 def parse_object(body: bytes, example: str) -> dict[str, Any]:

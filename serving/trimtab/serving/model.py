@@ -11,6 +11,7 @@ import numpy as np
 
 from trimtab.core.errors import ModelError, TrimtabError
 from trimtab.core.schema import Schema
+from trimtab.serving.limits import Limits, read_limits
 
 if TYPE_CHECKING:
     from trimtab.core.envelope import Manifest
@@ -26,13 +27,17 @@ class LoadedModel:
         schema: what it takes and what it answers.
         output: `probabilities` (float32 [n, k]) or `value` (float32 [n, 1]).
         threshold: for two classes, the probability of the second from which it is the label; None: the larger one.
+        limits: what its project says about the size of a request, and the page.
         row_seconds: the time of a one-row run, measured at warm-up.
     """
 
-    def __init__(self, name: str, version: str, schema: Schema, session: Any, threshold: float | None) -> None:
+    def __init__(
+        self, name: str, version: str, schema: Schema, session: Any, threshold: float | None, limits: Limits
+    ) -> None:
         self.name = name
         self.version = version
         self.schema = schema
+        self.limits = limits
         self.classes = schema.target.classes
         self.threshold = threshold if len(self.classes) == 2 else None
         self.output = "probabilities" if schema.target.kind == "category" else "value"
@@ -71,7 +76,8 @@ def load_model(folder: Path, manifest: Manifest, threads: int = 1) -> LoadedMode
     name, version = manifest.model, manifest.version
     schema = _read_schema(folder / "schema.json", version)
     session = _open_session(folder / "model.onnx", version, threads)
-    model = LoadedModel(name, version, schema, session, manifest.threshold)
+    limits = read_limits(manifest.project, version)
+    model = LoadedModel(name, version, schema, session, manifest.threshold, limits)
     _check_graph(session, schema, model.output, version)
     _warm_up(model, folder / "expected.json")
     return model

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from trimtab.core.errors import RequestError
+from trimtab.serving.limits import Limits
 from trimtab.serving.model import LoadedModel
 
 
@@ -36,6 +38,17 @@ class Traffic:
     canary: LoadedModel | None = None
     percent: int = 0
     why: str = "the server is starting"
+
+    @cached_property
+    def body_bytes(self) -> int:
+        """The largest body that a version which serves takes; the default while none does."""
+        serving = [model.limits for model in (self.champion, self.canary) if model is not None]
+        return max(limits.body_bytes for limits in serving or [Limits()])
+
+    @property
+    def page(self) -> bool:
+        """Whether the page is served: as the champion's project says."""
+        return self.champion is None or self.champion.limits.page
 
     def choose(self, key: bytes) -> tuple[LoadedModel, int]:
         """The version for this key and the percent of the traffic that it has.

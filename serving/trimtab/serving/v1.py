@@ -51,7 +51,10 @@ def predict(model: LoadedModel, body: bytes, _uuid: str) -> Result:
             got="an object with " + (", ".join(list(payload)[:5]) or "nothing"),
         )
     wanted = _wants_probabilities(payload.get("parameters"))
-    records = model.schema.parse_instances(payload["instances"])
+    instances = payload["instances"]
+    if type(instances) is list:
+        model.limits.check_rows(len(instances), "instances")
+    records = model.schema.parse_instances(instances)
     outputs, probabilities = compute(model, records)
     answer: dict[str, Any] = {"predictions": outputs}
     if wanted and probabilities is not None:

@@ -14,6 +14,7 @@ from trimtab.serving.http import parse_object
 from trimtab.serving.v1 import NUMPY, Result, compute
 
 if TYPE_CHECKING:
+    from trimtab.serving.limits import Limits
     from trimtab.serving.model import LoadedModel
 
 EXAMPLE = '{"inputs": [{"name": …, "shape": […], "datatype": "FP32", "data": […]}]}'
@@ -33,6 +34,7 @@ _INTEGERS = {
 }
 _TYPES = ", ".join([*sorted(_FLOATS), *_INTEGERS, "BOOL", "BYTES"])
 MAX_RANK = 8
+_SHAPE = f"a list of 1 to {MAX_RANK} whole numbers from 0, the number of rows first"
 
 
 def infer(model: LoadedModel, body: bytes, uuid: str) -> Result:
@@ -46,7 +48,7 @@ def infer(model: LoadedModel, body: bytes, uuid: str) -> Result:
     if not isinstance(name, str):
         raise RequestError(400, "`id` is no text", object="id", expected="a string", got=describe(name))
     wanted = _wanted_outputs(payload.get("outputs"), model)
-    records = model.schema.from_tensors(_tensors(payload.get("inputs")))
+    records = model.schema.from_tensors(_tensors(payload.get("inputs"), model.limits))
     outputs, probabilities = compute(model, records)
     tensors = [_output(one, outputs, probabilities) for one in wanted]
     answer = {"model_name": model.name, "model_version": model.version, "id": name, "outputs": tensors}
@@ -110,7 +112,7 @@ def _wanted_outputs(requested: object, model: LoadedModel) -> list[str]:
     return wanted
 
 
-def _tensors(inputs: object) -> dict[str, np.ndarray[Any, Any]]:
+def _tensors(inputs: object, limits: Limits) -> dict[str, np.ndarray[Any, Any]]:
     if not isinstance(inputs, list):
         raise RequestError(
             400, "the request has no list of `inputs`", object="inputs", expected=EXAMPLE, got=describe(inputs)
@@ -128,25 +130,18 @@ def _tensors(inputs: object) -> dict[str, np.ndarray[Any, Any]]:
             raise RequestError(
                 400, "an input comes twice", object=f"inputs[{i}]", expected="each name once", got=name[:80]
             )
-        tensors[name] = _tensor(one, name[:80])
+        tensors[name] = _tensor(one, name[:80], limits)
     return tensors
 
 
-def _tensor(one: dict[str, Any], name: str) -> np.ndarray[Any, Any]:
+def _tensor(one: dict[str, Any], name: str, limits: Limits) -> np.ndarray[Any, Any]:
     shape, kind, data = one.get("shape"), one.get("datatype"), one.get("data")
-    if (
-        not isinstance(shape, list)
-        or not shape
-        or len(shape) > MAX_RANK
-        or not all(type(n) is int and 0 <= n < 2**31 for n in shape)
-    ):
-        raise RequestError(
-            400,
-            f"input {name!r} has no shape",
-            object=name,
-            expected=f"a list of 1 to {MAX_RANK} whole numbers, rows first",
-            got=describe(shape),
-        )
+    if not isinstance(shape, list) or not shape:
+        raise RequestError(400, f"input {name!r} has no shape", object=name, expected=_SHAPE, got=describe(shape))
+    if len(shape) > MAX_RANK or not all(type(n) is int and 0 <= n < 2**31 for n in shape):
+        shown = ", ".join(describe(n) for n in shape[:MAX_RANK]) + (", …" if len(shape) > MAX_RANK else "")
+        raise RequestError(400, f"input {name!r} has a wrong shape", object=name, expected=_SHAPE, got=f"[{shown}]")
+    limits.check_rows(shape[0], name)
     if not isinstance(kind, str) or not (kind in _FLOATS or kind in _INTEGERS or kind in {"BOOL", "BYTES"}):
         raise RequestError(
             400, f"input {name!r} has an unknown datatype", object=name, expected=_TYPES, got=describe(kind)
