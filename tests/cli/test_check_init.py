@@ -155,7 +155,7 @@ def test_the_user_names_the_target(tmp_path: Path) -> None:
     project = starter(tmp_path, table, "--target", "income", "--name", "pay")
     assert (project.name, project.task.kind, project.task.target) == ("pay", "regression", "income")
     assert project.fields["churn"].kind == "category"
-    with pytest.raises(DataError, match="Did you mean 'income'"):
+    with pytest.raises(DataError, match=r"Did you mean 'income'\?$"):
         raise_of(run("init", tmp_path / "x.yaml", "--from", table, "--target", "incom"))
     with pytest.raises(DataError, match="'person' cannot be the target"):
         raise_of(run("init", tmp_path / "x.yaml", "--from", table, "--target", "person"))

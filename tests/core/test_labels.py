@@ -191,7 +191,8 @@ def test_a_long_file_is_cut_into_several(place: Place, tmp_path: Path, monkeypat
         ("k,y\n", "no rows"),
         ("k;y\n1;2\n", "no column 'k'.*--delimiter"),
         ("a,b\n1,2\n", "no column 'k'.*one of a, b"),
-        ("k,y\nk1,3\nk2,11\n", r"column 'y' holds other values.*one of 0, 1.*'11' \(row 1\)"),
+        ("k,y\nk1,3\nk2,11\n", r"column 'y' holds other values on line 3: .*one of 0, 1.*'11'"),
+        ('k,y\nk1,3\n\n"k\n2",11\nk3,12\n', r"on lines 5, 6: .*'11'"),
         ("k,y\nk1,3\nk2,4,5\n", "cannot be read"),
     ],
 )

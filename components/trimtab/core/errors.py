@@ -79,10 +79,15 @@ class TrimtabError(Exception):
         if self.rows:
             shown = ", ".join(str(r) for r in self.rows[:8]) + (", …" if len(self.rows) > 8 else "")
             text += f" (row {shown})" if len(self.rows) == 1 else f" (rows {shown})"
+        text = text.rstrip(".")
         if self.hint:
             hint = self.hint.rstrip(".")
-            text += f". {hint[:1].upper()}{hint[1:]}"
-        return text + "."
+            # A command is written as it is typed.
+            hint = hint if hint.startswith("trimtab ") else hint[:1].upper() + hint[1:]
+            text += f"{'' if text.endswith('?') else '.'} {hint}"
+            if hint.lower().startswith("did you mean ") and "?" not in hint:
+                text += "?"
+        return text if text.endswith("?") else text + "."
 
     def facts(self) -> dict[str, Any]:
         """The fields of an error record: kind, message, object, rows, next step."""

@@ -84,7 +84,7 @@ class Reader:
             f"there is no field {name!r}",
             object=name,
             expected=f"one of {', '.join(list(self.by_name)[:20])}",
-            hint=f"did you mean {near[0]!r}?".rstrip("?") if near else "",
+            hint=f"did you mean {near[0]!r}?" if near else "",
             row=row,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FILE_ROWS = 200_000
 BLOCK_BYTES = 8 << 20
+PARQUET = {".parquet", ".pq"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def send_labels(
         hash_key: where the schema's key is private by `hash`, labels keep its hash too.
 
     Raises:
-        DataError: no such file or column, or a value is no class (no number, no time); names the rows.
+        DataError: no such file or column, or a value is no class (no number, no time); names the lines of a
+            CSV file, the rows of a Parquet file.
         StoreError: the store did not take them; sending the file again is safe.
     """
     schema = champion_schema(store, model)
@@ -89,7 +92,10 @@ def send_labels(
     reading = _Reading(columns, schema, utcnow(), source, str(file), hidden)
     kept = total = 0
     for first, block in _blocks(file, columns, delimiter):
-        table = _label_rows(block, first, reading)
+        try:
+            table = _label_rows(block, first, reading)
+        except DataError as error:
+            raise _by_line(error, file, delimiter) from None
         kept, total = kept + table.num_rows, total + block.num_rows
     files = 0
     waiting: list[pa.Table] = []
@@ -121,7 +127,7 @@ def _blocks(file: Path, columns: Columns, delimiter: str) -> Iterator[tuple[int,
     if not file.is_file():
         raise DataError("there is no such file", object=str(file))
     first = 0
-    read = _parquet_blocks if file.suffix.lower() in {".parquet", ".pq"} else _csv_blocks
+    read = _parquet_blocks if file.suffix.lower() in PARQUET else _csv_blocks
     try:
         for block in read(file, columns, delimiter):
             yield first, block
@@ -143,7 +149,7 @@ def _parquet_blocks(file: Path, columns: Columns, _delimiter: str) -> Iterator[p
 
 
 def _csv_blocks(file: Path, columns: Columns, delimiter: str) -> Iterator[pa.Table]:
-    from pyarrow import csv
+    from pyarrow import csv as arrow
 
     with file.open("rb") as opened:
         header = opened.readline(1 << 20)
@@ -154,11 +160,11 @@ def _csv_blocks(file: Path, columns: Columns, delimiter: str) -> Iterator[pa.Tab
     except UnicodeDecodeError as error:
         raise DataError("the file is not UTF-8", object=str(file), got=str(error)[:100]) from None
     _check_columns(file, columns, [name.strip('"') for name in names])
-    reader = csv.open_csv(
+    reader = arrow.open_csv(
         file,
-        read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
+        read_options=arrow.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+        parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=arrow.ConvertOptions(
             include_columns=columns.names,
             column_types=dict.fromkeys(columns.names, pa.string()),
             strings_can_be_null=True,
@@ -167,6 +173,27 @@ def _csv_blocks(file: Path, columns: Columns, delimiter: str) -> Iterator[pa.Tab
     )
     for batch in reader:
         yield pa.Table.from_batches([batch])
+
+
+def _by_line(error: DataError, file: Path, delimiter: str, shown: int = 8) -> DataError:
+    """The same error, with the lines of a CSV file (1-based, the header's is 1) in place of row numbers."""
+    if not error.rows or file.suffix.lower() in PARQUET:
+        return error
+    wanted, lines, row = error.rows[:shown], list[int](), -1
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as text:
+        reader = csv.reader(text, delimiter=delimiter)
+        next(reader, None)
+        for record in reader:
+            row += bool(record)  # an empty line is no row
+            if record and row == wanted[len(lines)]:
+                lines.append(reader.line_num)
+                if len(lines) == len(wanted):
+                    break
+    more = ", …" if len(error.rows) > shown else ""
+    where = f" on line{'s' if len(error.rows) > 1 else ''} {', '.join(map(str, lines))}{more}"
+    return DataError(
+        error.message + where, object=error.object, expected=error.expected, got=error.got, hint=error.hint
+    )
 
 
 def _check_columns(file: Path, columns: Columns, names: list[str]) -> None:

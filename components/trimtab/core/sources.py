@@ -196,7 +196,7 @@ def table_files(path: str, base: Path) -> list[Path]:
             "there is no such file",
             object=path,
             expected=f"a CSV or Parquet file below {base}",
-            hint=f"did you mean {near[0]!r}" if near else "check the path in data.source",
+            hint=f"did you mean {near[0]!r}?" if near else "check the path in data.source",
         )
     for file in found:
         if not file.name.lower().endswith(TABLES):

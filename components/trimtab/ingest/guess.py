@@ -223,9 +223,7 @@ def _target(seen: list[Seen], guesses: dict[str, Guess], wanted: str, path: Path
         if wanted not in by_name:
             from trimtab.core.project_rules import nearest
 
-            raise DataError(
-                f"there is no column {wanted!r}", object=str(path), hint=nearest(wanted, by_name).rstrip("?")
-            )
+            raise DataError(f"there is no column {wanted!r}", object=str(path), hint=nearest(wanted, by_name))
         if not _can_be_target(by_name[wanted], guesses[wanted]):
             raise DataError(
                 f"the column {wanted!r} cannot be the target",
