@@ -101,7 +101,7 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "v2 outputs": (post(V2, {**tensor(), "outputs": [{"name": "lable"}]}), 400, "expected label or probabilities"),
     "v2 outputs no list": (post(V2, {**tensor(), "outputs": 3}), 400, "`outputs` is no list"),
     "v2 id": (post(V2, {**tensor(), "id": 3}), 400, "`id` is no text"),
-    "feedback without token": (post("/feedback", {}), 401, "bearer token"),
+    "feedback without token": (post("/feedback", {}), 401, "TRIMTAB_TOKEN_FILE names"),
     "feedback, wrong token": (post("/feedback", {}, Authorization="Bearer x"), 401, "got another token"),
 }  # fmt: skip
 

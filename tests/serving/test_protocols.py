@@ -171,7 +171,7 @@ def test_a_server_without_a_model_says_so_and_picks_the_first_up(place: Place) -
         for path in ("/v2/health/ready", "/v2/models/digits/ready", "/v2/models/digits", "/v1/models/digits"):
             status, body = server.get(path)
             assert status == 503
-            assert "no version of digits has been promoted yet" in body["error"]
+            assert "no version of digits yet: waiting for its first" in body["error"]
         assert not kserve("v1", lambda c: c.is_model_ready(server.url, "digits"))
         with Raw(server.url) as raw:
             refused = raw.ask(post("/v1/models/digits:predict", {"instances": IMAGES}))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from trimtab.core.settings import load
+
+if TYPE_CHECKING:
+    from trimtab.serving.traffic import Traffic
 
 
 def serve(
@@ -63,7 +66,14 @@ def serve(
         threads=threads,
     )
 
-    def say(rest: int, metrics: int) -> None:
-        typer.echo(f"serving {model} on http://{host}:{rest} (metrics on {metrics}); Ctrl-C drains and ends", err=True)
+    def say(rest: int, metrics: int, traffic: Traffic) -> None:
+        url = f"http://{host}:{rest}"
+        if traffic.champion is not None:
+            line = f"serving {model} {traffic.champion.version} on {url} (metrics on {metrics})"
+        else:
+            why = traffic.why if traffic.why.startswith("no version") else f"no version serves: {traffic.why}"
+            line = f"{why.rstrip('.')}. Listening on {url} (metrics on {metrics})"
+        typer.echo(f"{line}; Ctrl-C drains and ends", err=True)
+        typer.echo(f"feedback takes the token in {settings.token_file}", err=True)
 
     run_server(config, settings, CollectorRegistry(), say)

@@ -204,6 +204,8 @@ class InferenceApp:
                     object="Authorization",
                     expected="Bearer <token>",
                     got="another token" if authorization else "none",
+                    hint="one's own token is in the file that TRIMTAB_TOKEN_FILE names, by default "
+                    "~/.config/trimtab/token, on the machine that started the server",
                 )
             check_json(scope)
             body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)

@@ -35,6 +35,7 @@ class Follower:
         publish: takes the new traffic, an atomic assignment; called from the follower's thread.
 
     Attributes:
+        looked: set once the ledger was followed for the first time, or could not be.
         fatal: fails with what no waiting heals: a store that cannot keep the contract.
     """
 
@@ -53,7 +54,9 @@ class Follower:
         self._traffic = Traffic()
         self._said = ""
         self._probed = False
+        self._absent = ""
         self.fatal: Future[None] = Future()
+        self.looked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
 
@@ -78,6 +81,7 @@ class Follower:
                 self._say(error)
             except Exception:  # one odd record or bundle must not end the following
                 logger.exception("following the ledger failed; it is tried again")
+            self.looked.set()
             if self._stopping.wait(self._config.poll_seconds):
                 return
 
@@ -126,10 +130,25 @@ class Follower:
 
     def _why(self, state: ledger.State, problem: TrimtabError | None) -> str:
         if state.champion is None:
-            return f"no version of {self._config.model} has been promoted yet"
+            return self._none_yet(state)
         if self._is_refused(state.champion, state.seq):
             return f"{state.champion} was refused: {self._refused[state.champion][1]}"
         return f"{state.champion} cannot be loaded: {problem}" if problem else f"{state.champion} is being loaded"
+
+    def _none_yet(self, state: ledger.State) -> str:
+        """Why there is no champion: nothing promoted, or no such model at all, which may be a typing mistake."""
+        model = self._config.model
+        if state.seq > 0:
+            return f"no version of {model} has been promoted yet"
+        if not self._absent:
+            known = bundle.list_models(self._store)
+            others = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+            self._absent = (
+                f"no version of {model} has been promoted yet"
+                if model in known
+                else f"no version of {model} yet: waiting for its first (the store has: {others or 'no models'})"
+            )
+        return self._absent
 
     def _is_refused(self, version: str, seq: int) -> bool:
         # A later entry of the ledger (a promotion by hand, say) gives the version another chance.

@@ -9,6 +9,7 @@ import logging
 import shutil
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import IO, TYPE_CHECKING, Any
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# How long the line at the start waits for a store that does not answer.
+START_SECONDS = 10.0
+
 
 def run_server(
     config: ServerConfig,
     settings: Settings,
     registry: CollectorRegistry,
-    on_ready: Callable[[int, int], None] | None = None,
+    on_ready: Callable[[int, int, Traffic], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests in flight, write the log, ship it, and return.
 
@@ -46,7 +50,8 @@ def run_server(
         config: what to serve and where.
         settings: S3's settings, home of the hash key, log level.
         registry: where the metrics go.
-        on_ready: told the ports, REST and metrics, once both are bound.
+        on_ready: told the ports, REST and metrics, and what serves, or why nothing does, once the ledger was read or
+            the store did not answer for `START_SECONDS`.
 
     Raises:
         ProjectError: a port is taken.
@@ -71,7 +76,7 @@ def run_server(
         follower.start()
         shipper.start()
         logger.info(
-            "serving",
+            "listening",
             extra={
                 "model": config.model,
                 "host": config.host,
@@ -81,7 +86,8 @@ def run_server(
             },
         )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(app, rest, config, follower.fatal, lambda: on_ready(*ports) if on_ready else None))
+            said = (lambda: on_ready(*ports, app.traffic)) if on_ready else (lambda: None)
+            runner.run(_serve(app, rest, config, follower, said))
     finally:
         follower.stop()
         log.close()
@@ -181,7 +187,7 @@ def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi
 
 
 async def _serve(
-    app: InferenceApp, bound: socket.socket, config: ServerConfig, fatal: Future[None], ready: Callable[[], None]
+    app: InferenceApp, bound: socket.socket, config: ServerConfig, follower: Follower, ready: Callable[[], None]
 ) -> None:
     import uvicorn
 
@@ -209,29 +215,42 @@ async def _serve(
         )
     )
 
-    def stop() -> None:
+    def stop(signal_name: str = "") -> None:
+        if signal_name and not server.should_exit:
+            logger.info(
+                "%s: draining; requests in flight are answered, then the log is written and shipped", signal_name
+            )
         server.force_exit = server.should_exit  # asked twice: do not wait for connections
         server.should_exit = True
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError, RuntimeError):  # only the main thread gets signals
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number.name)
 
     def give_up(_: Future[None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(stop)
 
-    fatal.add_done_callback(give_up)
+    follower.fatal.add_done_callback(give_up)
     serving = asyncio.ensure_future(server.serve(sockets=[bound]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
-    ready()
+    said = asyncio.ensure_future(_announce(follower, ready))
     warm = asyncio.ensure_future(app.warm_site())
     await serving
+    said.cancel()
     await warm
-    if fatal.done():
-        fatal.result()
+    if follower.fatal.done():
+        follower.fatal.result()
+
+
+async def _announce(follower: Follower, ready: Callable[[], None]) -> None:
+    """Say what serves once that is known; a store that is away does not keep the start silent."""
+    deadline = time.monotonic() + START_SECONDS
+    while not follower.looked.is_set() and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    ready()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
