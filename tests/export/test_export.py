@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.stages import Line
-from tests.tables import IMAGES, MIXED, MIXED_VALUE, NUMBERS, images, mixed, numbers
+from tests.tables import IMAGES, MIXED, MIXED_VALUE, NUMBERS, images, mixed, numbers, save
 
 from trimtab.core.errors import ModelError
 from trimtab.core.prepared import Prepared
@@ -176,6 +176,17 @@ def test_the_report_speaks_plainly(line: Any) -> None:
     assert "<svg" in page
     assert "<script" not in page
     assert "http" not in page
+
+
+def test_the_report_says_what_was_warned_about_in_the_data(line: Any, tmp_path: Path) -> None:
+    plain = (line.root / "bundle" / "report.html").read_text()
+    assert "About the data" not in plain, "nothing was remarked"
+    warned = Line(tmp_path, mixed(60), MIXED)
+    save(tmp_path / "data", mixed(60), MIXED, warnings=["the field 'a<b' was dropped: it is 3 in every row"])
+    warned.whole("linear", epochs=1)
+    page = (tmp_path / "bundle" / "report.html").read_text()
+    assert "<h2>About the data</h2><ul><li>The field &#x27;a&lt;b&#x27; was dropped: it is 3 in every row.</li>" in page
+    assert warned.export("again").digest == warned.export("third").digest
 
 
 def test_names_in_the_report_are_escaped(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.ingest.tables import PEOPLE, Place, people
+from tests.ingest.tables import HEADER, PEOPLE, Place, people, write_csv
 
 from trimtab.core.datasets import read_manifest, read_table, write_dataset
 from trimtab.core.errors import DataError
@@ -140,3 +140,14 @@ def test_no_warning_shows_a_private_value(place: Place) -> None:
     assert "outside its range" in told
     for secret in ("1234", "Rome", "p0008"):
         assert secret not in told
+
+
+def test_what_was_warned_about_goes_along_with_the_rows(place: Place) -> None:
+    rows = [[*r, "x"] for r in people()] + [[30, 2000.0, "Rome", "p9999", "", "x"]]
+    table = write_csv(place.folder / "people.csv", rows, (*HEADER, "surplus"))
+    read, checked = place.both(str(table))
+    said = read_manifest(place.folder / "checked").note["warnings"]
+    assert said == [*read.warnings, *checked.warnings]
+    assert said[0] == "people.csv: columns that no field names were left out: surplus", "no folder of this machine"
+    assert "1 of 61 rows have no 'churn' and were left out" in said
+    assert read_manifest(place.folder / "data").note["warnings"] == list(read.warnings)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DOTS = 400
 MOST_CLASSES = 25
+MOST_REMARKS = 100
 STYLE = """body{font:15px/1.55 system-ui,sans-serif;margin:2rem auto;max-width:52rem;padding:0 1rem;color:#222}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}.lead{font-size:1.2rem}table{border-collapse:collapse}
 td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd}td.n{text-align:right}
@@ -24,7 +25,12 @@ td,th{padding:.25rem .7rem;text-align:left;border-bottom:1px solid #ddd}td.n{tex
 
 
 def render(
-    config: ExportConfig, schema: Schema, model: TrainedModel, chosen: Mapping[str, Any], honest: Predictions
+    config: ExportConfig,
+    schema: Schema,
+    model: TrainedModel,
+    chosen: Mapping[str, Any],
+    honest: Predictions,
+    remarks: Sequence[str] = (),
 ) -> str:
     """The page, the same for the same model.
 
@@ -34,6 +40,7 @@ def render(
         model: the winner.
         chosen: select's JSON.
         honest: the winner's predictions of rows that the predicting fit did not see.
+        remarks: what ingest and validate warned about.
     """
     metrics, unit = chosen["metrics"], schema.target.unit
     parts = [
@@ -52,6 +59,7 @@ def render(
             ("field", "kind", "unit", "meaning"),
             [(f.name, f.kind, f.unit, f.description) for f in schema.features[:200]],
         ),
+        *_about_the_data(remarks),
         "<h2>What to keep in mind</h2><ul>",
         *(f"<li>{escape(line)}</li>" for line in _limits(model, honest)),
         "</ul>",
@@ -127,6 +135,15 @@ def _candidates(chosen: Mapping[str, Any], metric: str) -> str:
 
 def _figure(figure: Mapping[str, float]) -> str:
     return f"{figure['value']:.4g} ({figure['low']:.4g} to {figure['high']:.4g})"
+
+
+def _about_the_data(remarks: Sequence[str]) -> Iterable[str]:
+    if remarks:
+        shown = remarks[:MOST_REMARKS]
+        yield "<h2>About the data</h2><ul>"
+        yield from (f"<li>{escape(line[:1].upper() + line[1:])}.</li>" for line in shown)
+        yield f"<li>And {len(remarks) - len(shown):,} more remarks.</li>" if len(remarks) > len(shown) else ""
+        yield "</ul>"
 
 
 def _limits(model: TrainedModel, honest: Predictions) -> Iterable[str]:

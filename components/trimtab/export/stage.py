@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from trimtab.core.datasets import read_manifest
 from trimtab.core.errors import ModelError
 from trimtab.core.policies import Block
 from trimtab.core.prepared import Prepared
@@ -102,11 +103,12 @@ def export(config: ExportConfig, model: Path, prepared: Path, selection: Path, o
     test = Scorer(model, data.preprocessing).predict(data.take(data.test_rows))
     table = reference_table(data, honest, test, config.reference_rows, config.seed)
     pq.write_table(table.replace_schema_metadata(None), out / "reference.parquet", compression="zstd")
+    remarks = tuple(map(str, read_manifest(prepared).note.get("warnings") or ()))
     inputs = recorded_inputs(data, config.seed)
     name = _output(described)
     (out / "expected.json").write_bytes(canonical(expected(inputs, {name: session.run([name], inputs)[0]})))
     (out / "schema.json").write_bytes(canonical(data.schema.model_dump(mode="json")))
-    (out / "report.html").write_text(render(config, data.schema, described, chosen, honest), encoding="utf-8")
+    (out / "report.html").write_text(render(config, data.schema, described, chosen, honest, remarks), encoding="utf-8")
     files = tuple(sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()))
     return ExportResult(parity=worst, rows=rows, digest=folder_digest(out), files=files)
 

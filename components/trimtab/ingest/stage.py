@@ -77,12 +77,16 @@ class _Reading:
             for table in self._log(source) if "log" in source else self._read(source):
                 self.profile.add(table)
                 yield table
+        if self.repeats:
+            self.warnings.append(f"{self.repeats:,} logged rows came before and were used once")
 
     def _read(self, source: dict[str, Any]) -> Iterator[pa.Table]:
         for part in read_source(source, self.store, self.schema):
             if part.unused:
                 names = ", ".join(part.unused[:12]) + (", …" if len(part.unused) > 12 else "")
-                self.warnings.append(f"{part.origin.name}: columns that no field names were left out: {names}")
+                # The name alone: what is said here goes into the bundle, which is the same wherever the file lies.
+                where = Path(part.origin.name).name if Path(part.origin.name).is_absolute() else part.origin.name
+                self.warnings.append(f"{where}: columns that no field names were left out: {names}")
             table = convert(part.table, self.schema, part.origin, part.first, part.nulls, carried="dataset" in source)
             fresh = self._unused_before(table)
             # Rows can be pointed at in their file as long as none of a part was taken out.
@@ -144,7 +148,8 @@ def ingest(config: IngestConfig, store: Store, data_out: Path, judge_out: Path) 
     Args:
         config: what to read.
         store: where datasets and logs are, and where the training rows go.
-        data_out: folder for the training rows: fields, target, `_id` and `_time` (null where unknown).
+        data_out: folder for the training rows: fields, target, `_id` and `_time` (null where unknown); its note has
+            `warnings`.
         judge_out: folder for the judge rows (a log source's rows at or after `judge_from`); its note has `against`.
 
     Raises:
@@ -157,14 +162,13 @@ def ingest(config: IngestConfig, store: Store, data_out: Path, judge_out: Path) 
     schema = config.schema_
     resolved = resolve(config.source, store, Path.cwd())
     reading = _Reading(schema, store, Profile(schema))
-    note: dict[str, Any] = {"source_digest": resolved.digest}
+    # The list is filled while the rows stream by; the note is written behind the last of them.
+    note: dict[str, Any] = {"source_digest": resolved.digest, "warnings": reading.warnings}
     manifest = write_dataset(data_out, reading.rows(resolved.source["sources"]), schema, note)
     refuse(reading.profile, reading.name, reading.where)
     empty = convert(_nothing(schema), schema, Origin("nothing"), 0)
     judge_rows = pa.concat_tables([empty, *reading.judge])
     judge = write_dataset(judge_out, [judge_rows], schema, {"against": reading.against})
-    if reading.repeats:
-        reading.warnings.append(f"{reading.repeats:,} logged rows came before and were used once")
     put_dataset(store, config.name, data_out)
     return IngestResult(
         rows=manifest.rows,

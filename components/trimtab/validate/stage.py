@@ -72,7 +72,7 @@ def validate(
         data: dataset folder of rows to train on.
         judge: dataset folder of rows to judge on; may have no rows. Categories that training does not know stay
             in it; rows of such classes, which no version can be right about, are left out.
-        data_out: where the kept rows go, with the resolved schema.
+        data_out: where the kept rows go, with the resolved schema; its note has the `warnings` of ingest and these.
         judge_out: where the judge rows go, likewise.
         report_out: an HTML report.
 
@@ -89,18 +89,28 @@ def validate(
     refuse(profile, str(read_manifest(data).note.get("name") or "the data"))
     decisions = decide(profile)
     repeats = Repeats(schema, profile.repeated_ids())
-    kept = write_dataset(data_out, _kept(data, decisions, repeats), decisions.schema, read_manifest(data).note)
-    given = read_manifest(judge)
+    given, said = read_manifest(judge), list(read_manifest(data).note.get("warnings") or ())
     judged = write_dataset(judge_out, _judge(judge, decisions), decisions.schema, given.note)
-    warnings = (*decisions.warnings, *repeats.warnings())
-    if judged.rows < given.rows:
-        warnings += (f"{given.rows - judged.rows:,} of {given.rows:,} judge rows have no class that is learned here",)
+    warnings = list(decisions.warnings)
+
+    def rows() -> Iterator[pa.Table]:
+        """The kept rows; behind the last of them all is known that the note says."""
+        yield from _kept(data, decisions, repeats)
+        warnings.extend(repeats.warnings())
+        if judged.rows < given.rows:
+            warnings.append(
+                f"{given.rows - judged.rows:,} of {given.rows:,} judge rows have no class that is learned here"
+            )
+        said.extend(warnings)
+
+    note = {**read_manifest(data).note, "warnings": said}
+    kept = write_dataset(data_out, rows(), decisions.schema, note)
     result = ValidateResult(
         schema=decisions.schema,
         rows=kept.rows,
         dropped=decisions.dropped,
         left_out_rows=profile.rows - kept.rows,
-        warnings=warnings,
+        warnings=tuple(warnings),
         digest=kept.digest,
         judge_digest=judged.digest,
     )

@@ -70,13 +70,17 @@ def _source(text: str) -> Any:
 def _facts(project: Project, store_url: str, outcome: RunOutcome) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from trimtab.core import runs
     from trimtab.core.store import open_store
+    from trimtab.pipelines.show import warnings_of
 
     facts = asdict(outcome) | {"model": project.name, "store": store_url, "report": ""}
     facts["log"] = str(outcome.log) if outcome.log else ""
+    store = open_store(store_url)
+    facts["warnings"] = warnings_of(runs.stage_results(store, outcome.key))
     if outcome.version:
         key = f"models/{project.name}/versions/{outcome.version}/report.html"
-        if open_store(store_url).exists(key):
+        if store.exists(key):
             facts["report"] = f"{store_url.rstrip('/')}/{key}"
     return facts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trimtab.pipelines.local import Progress
     from trimtab.pipelines.steps import Step
 
+MOST_WARNINGS = 8
 _MARKS = {"": ("·", "dim"), "done": ("✓", "green"), "cached": ("↺", "cyan"), "failed": ("✗", "red")}
 
 
@@ -93,8 +94,28 @@ def _short(value: Any) -> str:
     return text if len(text) <= 32 else ""
 
 
+def warnings_of(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a run's stages warn about in its data, in the stages' order, each once.
+
+    Args:
+        results: as `core.runs.stage_results` gives them.
+    """
+    told = [
+        w for stage in ("ingest", "validate") for w in results.get(stage, {}).get("figures", {}).get("warnings", ())
+    ]
+    return list(dict.fromkeys(map(str, told)))
+
+
+def _remarks(warnings: Sequence[str]) -> Iterator[Text]:
+    """The first warnings, a line each."""
+    for line in warnings[:MOST_WARNINGS]:
+        yield Text(f"  ! {line}", style="yellow")
+    if len(warnings) > MOST_WARNINGS:
+        yield Text(f"  ! and {len(warnings) - MOST_WARNINGS:,} more (--json has them all)", style="yellow")
+
+
 def ending(facts: dict[str, Any]) -> None:
-    """Say how a run ended: version, figures, where the report is, what comes next."""
+    """Say how a run ended: version, figures, what to know about the data, where the report is, what next."""
     console = Console(soft_wrap=True, highlight=False)
     if facts["repeated"]:
         console.print(
@@ -103,6 +124,8 @@ def ending(facts: dict[str, Any]) -> None:
         )
     if not facts["version"]:
         console.print(f"Run {facts['key']} ended without a version.")
+        for line in _remarks(facts.get("warnings", ())):
+            console.print(line)
         return
     console.print(
         f"[green]✓[/] [bold]{facts['model']} {facts['version']}[/] ({facts['winner']}) in {facts['seconds']:.1f} s"
@@ -113,8 +136,10 @@ def ending(facts: dict[str, Any]) -> None:
         console.print(f"  [green]✓[/] {gate}" if held else f"  [red]✗[/] {gate}: it is kept, and does not serve")
     if facts["cached"]:
         console.print(f"  {len(facts['cached'])} stages came from the cache: {', '.join(facts['cached'])}")
+    for line in _remarks(facts.get("warnings", ())):
+        console.print(line)
     if facts["report"]:
         console.print(f"  report: {facts['report']}")
-    for line in facts.get("rollout", []):
-        console.print(f"  {line}")
+    for told in facts.get("rollout", []):
+        console.print(f"  {told}")
     console.print(f"  next: trimtab serve {facts['model']}")
