@@ -236,6 +236,57 @@ def test_check_looks_for_the_files_and_notes_what_choices_cost(tmp_path: Path) -
     assert "no field of kind id" in done.output
 
 
+def test_check_holds_the_fields_to_the_file_s_header(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "people.csv", people(), HEADER)
+    starter(tmp_path, table)
+    file = tmp_path / "project.yaml"
+    right = file.read_text()
+    text = right.replace("target: churn", "target: churned").replace("  age: {", "  agee: {")
+    text = text.replace("  city: {kind", "  town: {column: Citty, kind")
+    text = text.replace("  income: {", "  unheard: {")
+    file.write_text(text)
+
+    def line(words: str) -> int:
+        return next(n for n, said in enumerate(text.splitlines(), 1) if words in said)
+
+    done = run("check", file)
+    assert done.exit_code == 2
+    assert f"{file}:{line('churned')}: task.target: people.csv has no column 'churned': did you mean 'churn'?" in (
+        done.output
+    )
+    assert f":{line('agee')}: fields.agee: people.csv has no column 'agee': did you mean 'age'?" in done.output
+    assert f":{line('Citty')}: fields.town.column: people.csv has no column 'Citty': did you mean 'city'?" in (
+        done.output
+    )
+    assert "fields.unheard: people.csv has no column 'unheard': it has 'age', 'income', " in done.output
+    assert "4 mistakes" in done.output
+    lines = [m["line"] for m in json.loads(run("check", file, "--json").output)["mistakes"]]
+    assert lines == sorted(lines)
+    file.write_text(right)
+    write_csv(tmp_path / "people.csv", people(), HEADER, ";")
+    done = run("check", file)
+    assert "data.source: people.csv: the delimiter looks like ';'" in done.output
+    assert "1 mistake" in done.output
+
+
+def test_check_reads_the_schema_of_parquet_and_says_what_cannot_be_read(tmp_path: Path) -> None:
+    table = pa.table({"x": [float(i) for i in range(60)], "y": [i % 2 for i in range(60)]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    file = tmp_path / "project.yaml"
+    file.write_text(
+        "name: t\ntask: {kind: classification, target: kind, column: Y}\ndata: t.parquet\n"
+        "fields: {x: {kind: number}, note: {kind: text, nullable: true}}\ncandidates: [linear]\n"
+    )
+    done = run("check", file)
+    assert f"{file}:2: task.column: t.parquet has no column 'Y': did you mean 'y'?" in done.output, done.output
+    assert "1 mistake" in done.output, "a text that may be missing may be missing"
+    (tmp_path / "t.parquet").write_bytes(b"no table")
+    done = run("check", file)
+    assert done.exit_code == 2
+    assert ":3: data.source: t.parquet: the file cannot be read" in done.output
+    assert ".." not in done.output.replace(str(tmp_path), "")
+
+
 @pytest.mark.campaign
 @pytest.mark.parametrize("target", ["churn", "income"])
 def test_the_whole_pipeline_trains_what_init_wrote(target: str, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _choose(names: list[str], schema: Schema, origin: Origin) -> tuple[list[str]
         for column in missing[:10]:
             near = difflib.get_close_matches(column, names, n=1)
             pairs.append(f"{column!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-        delimiter = _other_delimiter(names, origin)
+        delimiter = other_delimiter(names, origin)
         shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
         raise DataError(
             f"{'a column is' if len(missing) == 1 else 'columns are'} missing: {', '.join(pairs)}",
@@ -77,7 +77,8 @@ def _choose(names: list[str], schema: Schema, origin: Origin) -> tuple[list[str]
     return [n for n in names if n in wanted or n in carried], unused
 
 
-def _other_delimiter(names: list[str], origin: Origin) -> str:
+def other_delimiter(names: list[str], origin: Origin) -> str:
+    """The delimiter that a CSV file seems to have in place of the given one; empty where that fits."""
     if origin.path is None:
         return ""
     from trimtab.ingest.csvfile import DELIMITERS

@@ -17,13 +17,14 @@ def check(
 
     from trimtab.core.project import check_text, parse_project, read_text
     from trimtab.core.project_notes import notes, places
+    from trimtab.ingest.header import missing_columns
 
     text = read_text(file)
     mistakes = check_text(text, str(file))
     remarks: list[str] = []
     if not mistakes:
         project = parse_project(text, str(file), file.resolve().parent)
-        mistakes, remarks = places(project, text), notes(project)
+        mistakes, remarks = sorted([*places(project, text), *missing_columns(project, text)]), notes(project)
     if as_json:
         facts = {"file": str(file), "mistakes": [m._asdict() for m in mistakes], "notes": remarks}
         typer.echo(json.dumps(facts, ensure_ascii=False))
