@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import FastAPI, Request
@@ -16,6 +16,7 @@ from trimtab.core.errors import RequestError
 from trimtab.core.records import rfc3339, utcnow
 from trimtab.serving.feedback import Feedback, Receipt, check_labels
 from trimtab.serving.http import error_body
+from trimtab.serving.mistakes import first_mistake
 
 if TYPE_CHECKING:
     from trimtab.serving.app import InferenceApp
@@ -96,17 +97,3 @@ def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastA
         return await refuse(_, refusal)
 
     return site
-
-
-def first_mistake(errors: Any) -> RequestError:
-    """The first of pydantic's errors as a refusal that names the entry: `labels[3].value`."""
-    first = errors[0]
-    if first["type"] == "json_invalid":
-        return RequestError(400, "the body is no JSON", got=str(first.get("ctx", {}).get("error", ""))[:200])
-    place = ""
-    for part in first["loc"][1:]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}"
-    got = first.get("input")
-    shown = repr(got)[:80] if isinstance(got, (str, int, float, bool, type(None))) else type(got).__name__
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return RequestError(400, message, object=place.lstrip(".") or "body", got=shown)
