@@ -201,6 +201,22 @@ def test_init_never_overwrites_unasked(tmp_path: Path) -> None:
     assert "species" in file.read_text()
 
 
+def test_init_names_what_is_wrong_of_its_own_arguments(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "people.csv", people())
+    with pytest.raises(ProjectError, match=r"nonexist: the folder to write to is not there"):
+        raise_of(run("init", tmp_path / "nonexist" / "x.yaml", "--from", table))
+    assert not (tmp_path / "nonexist").exists()
+    file = tmp_path / "project.yaml"
+    file.write_text("mine")
+    with pytest.raises(DataError, match=r"Did you mean 'churn'\?$"):
+        raise_of(run("init", file, "--from", table, "--target", "chrun"))
+    with pytest.raises(DataError, match=r"no such file.*Did you mean 'people.csv'\?$"):
+        raise_of(run("init", file, "--from", tmp_path / "peple.csv"))
+    with pytest.raises(ProjectError, match="--force"):
+        raise_of(run("init", file, "--from", table))
+    assert file.read_text() == "mine"
+
+
 def test_check_prints_every_mistake_with_its_line(tmp_path: Path) -> None:
     starter(tmp_path)
     file = tmp_path / "project.yaml"

@@ -23,15 +23,28 @@ def init(
     from trimtab.core.project import parse_project
 
     file = file / "project.yaml" if file.is_dir() else file
-    if file.exists() and not force:
-        raise ProjectError("the file is there already", object=str(file), hint="use --force to overwrite it")
     if target and table is None:
         raise ProjectError("--target goes with --from", object="--target", hint="name the table too")
+    if not file.parent.is_dir():
+        # Made on the way it would only hide a slip of the pen; and the table's path is told from this folder.
+        raise ProjectError(
+            "the folder to write to is not there",
+            object=str(file.parent),
+            hint=f"make it, or name another place than {file}",
+        )
+    taken = file.exists() and not force
     chosen = name or project_name(table.name.split(".")[0] if table else file.resolve().parent.name)
+    # What is wrong with --from and --target is told first: a file in the way would hide it until the next try.
     text = _of_table(table, target, chosen, file) if table else STARTER.format(name=chosen, file=file.name)
+    if taken:
+        raise ProjectError("the file is there already", object=str(file), hint="use --force to overwrite it")
     project = parse_project(text, str(file), file.resolve().parent)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ProjectError(
+            "the file cannot be written", object=str(file), got=error.strerror or str(error), hint="name another place"
+        ) from None
     typer.echo(f"Wrote {file}: {project.task.kind} of {project.task.target} from {len(project.fields)} fields.")
     if table:
         typer.echo("Fields and target are guesses: look at every line with `guess:`.")
