@@ -9,6 +9,7 @@
     │   └── SignatureError                a bundle's signature or digest does not match
     ├── StoreError               exit 1   the store did not do what was asked
     │   ├── NotFound                      no object under that key
+    │   ├── StoreRefused         exit 2   credentials, rights, bucket or folder are wrong: trying again does not help
     │   └── StoreUnfit           exit 2   the store cannot keep the contract (no conditional create)
     ├── RunError                 exit 1   a pipeline run failed
     │   ├── DuplicateRun                  another run owns the key
@@ -128,6 +129,12 @@ class StoreError(TrimtabError):
 
 class NotFound(StoreError):
     """No object under that key."""
+
+
+class StoreRefused(StoreError):
+    """Credentials, rights, bucket or folder are wrong: trying again does not help, other settings do."""
+
+    exit_code = 2
 
 
 class StoreUnfit(StoreError):

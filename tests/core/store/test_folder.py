@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.core.errors import StoreError, StoreUnfit
+from trimtab.core.errors import StoreError, StoreRefused, StoreUnfit
 from trimtab.core.store import open_store, probe
 from trimtab.core.store.folder import FolderStore
 
@@ -102,10 +102,28 @@ def test_what_the_disk_refuses_leaves_nothing_and_says_what_to_do(
     assert list((folder.root / "~tmp").iterdir()) == []
 
 
+def test_a_folder_that_takes_no_writes_is_named_with_what_to_do(
+    folder: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        StoreRefused, match=r"the folder /proc/nothing/store cannot be written to.*TRIMTAB_STORE"
+    ) as caught:
+        probe(FolderStore(Path("/proc/nothing/store")), "run")
+    assert caught.value.exit_code == 2
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(StoreRefused, match=rf"the folder {folder.root} cannot be written to.*Make the folder writable"):
+        probe(folder, "run")
+
+
 def test_a_store_that_is_a_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match="no folder"):
-        FolderStore(tmp_path / "file").create("a", b"")
+    for root in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreRefused, match=rf"no folder: got the file {tmp_path}/file\. Set TRIMTAB_STORE"):
+            FolderStore(root).create("a", b"")
 
 
 def test_urls_and_paths_name_the_same_folder(tmp_path: Path) -> None:

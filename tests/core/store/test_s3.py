@@ -14,7 +14,7 @@ from tests.servers.fixtures import S3
 from tests.servers.minio import free_port
 from tests.servers.proxy import Fault, FaultyProxy
 
-from trimtab.core.errors import NotFound, ProjectError, StoreError, StoreUnfit
+from trimtab.core.errors import NotFound, ProjectError, StoreError, StoreRefused, StoreUnfit
 from trimtab.core.settings import S3Settings
 from trimtab.core.store import Store, open_store, probe
 from trimtab.core.store.retry import Retry
@@ -157,10 +157,15 @@ def test_a_store_that_ignores_the_condition_is_refused(s3: S3) -> None:
 def test_what_is_refused_says_what_to_do(s3: S3) -> None:
     wrong = replace(s3.settings, secret_key="wrong" * 8)
     if s3.server is not None:  # moto and some proxies take any signature
-        with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY"):
+        with pytest.raises(StoreRefused, match="AWS_SECRET_ACCESS_KEY"):
             open_s3(s3.fresh(), wrong).create("a", b"")
+        with pytest.raises(StoreRefused, match=r"Check AWS_ACCESS_KEY_ID\.$"):
+            probe(open_s3(s3.fresh(), replace(s3.settings, access_key="nobody")), "run")
         with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY"):
             open_s3(s3.fresh(), wrong).get("a")
+    with pytest.raises(StoreRefused, match=r"NoSuchBucket. Make the bucket") as caught:
+        probe(open_s3("s3://no-such-bucket-here/x", s3.settings), "run")
+    assert caught.value.exit_code == 2
     with pytest.raises(StoreError, match=r"NoSuchBucket. Make the bucket"):
         open_s3("s3://no-such-bucket-here/x", s3.settings).create("a", b"")
     with pytest.raises(StoreError, match="NoSuchBucket"):

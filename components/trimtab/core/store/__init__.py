@@ -122,7 +122,8 @@ def probe(store: Store, process: str) -> None:
 
     Raises:
         StoreUnfit: a second create of one key went through, or changed what the first had written.
-        StoreError: the store cannot be reached, or refuses to be written to.
+        StoreRefused: credentials, rights, bucket or folder are wrong.
+        StoreError: the store cannot be reached.
     """
     from trimtab.core.store.fitness import try_create
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from trimtab.core.errors import StoreError, StoreUnfit
+from trimtab.core.errors import StoreError, StoreRefused, StoreUnfit
 
 _PASSING_STATUS = {408, 409, 425, 429, 500, 502, 503, 504}
 _PASSING_CODES = {
@@ -22,6 +22,8 @@ _NEXT = {
     "XMinioStorageFull": "free some space in the store",
     "EntityTooLarge": "the object is larger than this S3 takes",
 }
+_NEXT |= dict.fromkeys(("ExpiredToken", "InvalidToken", "InvalidTokenId"), "renew AWS_SESSION_TOKEN and its keys")
+_PASSED_BY = {"XMinioStorageFull", "EntityTooLarge"}  # with these the settings are right
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,60})</Code>")
 
 
@@ -86,7 +88,8 @@ def explain(operation: str, what: str, error: Exception | None) -> StoreError:
     if is_transient(error):
         hint = "see whether the store is up and AWS_ENDPOINT_URL names it, then try again"
         return StoreError(f"{operation} failed, also when tried again", object=what, got=_words(error), hint=hint)
-    return StoreError(f"{operation} was refused", object=what, got=code or _words(error), hint=_NEXT.get(code, ""))
+    kind = StoreRefused if code in _NEXT and code not in _PASSED_BY else StoreError
+    return kind(f"{operation} was refused", object=what, got=code or _words(error), hint=_NEXT.get(code, ""))
 
 
 def _words(error: Exception) -> str:

@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from trimtab.core.errors import NotFound, StoreError, StoreUnfit
+from trimtab.core.errors import NotFound, StoreError, StoreRefused, StoreUnfit
 from trimtab.core.store.keys import check_key, check_prefix, is_key
 from trimtab.core.store.trees import TreeTransfers
 
 _TEMPORARY = "~tmp"
 _STALE_SECONDS = 86400.0
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 
 
@@ -226,8 +227,10 @@ class FolderStore(TreeTransfers):
             raise self._failed(operation, key, error) from error
 
     def _clash(self, operation: str, key: str) -> StoreError:
-        if self.root.exists() and not self.root.is_dir():
-            return StoreError("the store is no folder", object=self.url, hint="set TRIMTAB_STORE to a folder")
+        file = next((p for p in (self.root, *self.root.parents) if p.exists() and not p.is_dir()), None)
+        if file is not None:
+            hint = "set TRIMTAB_STORE to a folder"
+            return StoreRefused("the store is no folder", object=self.url, got=f"the file {file}", hint=hint)
         return StoreError(
             f"{operation}: in a folder, one key cannot be the beginning of another's path",
             object=f"{self.url}/{key}",
@@ -241,6 +244,14 @@ class FolderStore(TreeTransfers):
             errno.EACCES: "make the folder writable for this user, or set TRIMTAB_STORE to another",
             errno.EROFS: "set TRIMTAB_STORE to a folder that can be written to",
         }
+        if error.errno in _REFUSED or (error.errno == errno.ENOENT and not self.root.exists()):
+            verb = "read" if operation in {"get", "exists", "list", "download"} else "written to"
+            return StoreRefused(
+                f"{operation} of {key or 'all keys'} failed: the folder {self.root} cannot be {verb}",
+                object=str(self.root),
+                got=error.strerror or type(error).__name__,
+                hint=hints.get(error.errno or 0, "set TRIMTAB_STORE to a folder of this user's"),
+            )
         return StoreError(
             f"{operation} failed",
             object=f"{self.url}/{key}",
