@@ -89,7 +89,8 @@ def validate(
     refuse(profile, str(read_manifest(data).note.get("name") or "the data"))
     decisions = decide(profile)
     repeats = Repeats(schema, profile.repeated_ids())
-    given, said = read_manifest(judge), list(read_manifest(data).note.get("warnings") or ())
+    given = read_manifest(judge)
+    said: list[str] = list(read_manifest(data).note.get("warnings") or ())
     judged = write_dataset(judge_out, _judge(judge, decisions), decisions.schema, given.note)
     warnings = list(decisions.warnings)
 
