@@ -6,9 +6,14 @@ import gzip
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.serving.bundles import Running
 from tests.serving.raw import Raw, chunked, get, post
+
+from trimtab.core.errors import RequestError
+from trimtab.core.schema import Field, Schema, Target
+from trimtab.serving.explain import check_text_tensors, check_texts, text_categories
 
 V1, V2 = "/v1/models/digits:predict", "/v2/models/digits/infer"
 IMAGE = [[0.0] * 8] * 8
@@ -34,7 +39,7 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "infinity": (post(V1, number("Infinity")), 400, "no JSON: it holds Infinity"),
     "-infinity": (post(V1, number("-Infinity")), 400, "no JSON: it holds Infinity"),
     "1e400": (post(V1, number("1e400")), 400, "too large"),
-    "1e39": (post(V1, number("1e39")), 400, "NaN or an infinite value"),
+    "1e39": (post(V1, number("1e39")), 400, "too large for 32 bits: expected a number from -3.4e38"),
     "null in an image": (post(V1, number("null")), 400, "not numbers"),
     "text in an image": (post(V1, number('"x"')), 400, "not numbers"),
     "boolean image": (post(V1, {"instances": [[[True] * 8] * 8]}), 400, "not numbers"),
@@ -93,6 +98,7 @@ CASES: dict[str, tuple[bytes, int, str]] = {
     "v2 text": (post(V2, tensor(data=["1"] * 64)), 400, "no FP32 data"),
     "v2 mixed": (post(V2, tensor(data=[1] * 63 + ["1"])), 400, "no FP32 data"),
     "v2 objects": (post(V2, tensor(data=[{}] * 64)), 400, "no FP32 data"),
+    "v2 1e39": (post(V2, tensor(data=[1e39] * 64)), 400, "too large for 32 bits"),
     "v2 null": (post(V2, tensor(data=[None] * 64)), 400, "NaN or an infinite value"),
     "v2 ragged": (post(V2, tensor(data=[[1, 2], [3]])), 400, "rows of different lengths"),
     "v2 booleans": (post(V2, tensor(data=[True] * 64)), 400, "no FP32 data"),
@@ -138,6 +144,10 @@ def test_numbers_and_categories_name_their_field(churn: Running) -> None:
         ({**good, "age": True}, "'age'"),
         ({**good, "age": [40]}, "'age'"),
         ({**good, "plan": {"a": 1}}, "'plan' is not text"),
+        ({**good, "age": 1e300}, "'age' holds a number too large for 32 bits: expected a number from -3.4e38"),
+        ([1e300, 1, "basic"], "'age' holds a number too large for 32 bits"),
+        ({**good, "plan": 3}, "'plan' is a category: expected text, got 3"),
+        ([40, 1, 3.5], "'plan' is a category: expected text, got 3.5"),
         ({**good, "seen": "yesterday"}, "'seen' is not RFC 3339 time"),
         ({**good, "churn": "yes"}, "'churn' is what the model predicts"),
         ([40], "expected an object, or an array of 3 in the order age, income, plan"),
@@ -150,6 +160,29 @@ def test_numbers_and_categories_name_their_field(churn: Running) -> None:
             assert message in body["error"]
             assert "row 1" in body["error"]
         assert raw.ask(post(path, {"instances": [good]}))[0] == 200
+
+
+def test_a_number_beyond_32_bits_is_named_in_a_matrix_too(demand: Running) -> None:
+    one = {"name": "input", "shape": [2, 4], "datatype": "FP64", "data": [1, 2, 3, None, 5, -1e300, 7, 8]}
+    with Raw(demand.url) as raw:
+        status, _, body = raw.ask(post("/v2/models/demand/infer", {"inputs": [one]}))
+        assert (status, body["object"], body["got"]) == (400, "b", "-1e+300")
+        assert "'b' holds a number too large for 32 bits" in body["error"]
+        assert "row 1" in body["error"]
+
+
+def test_a_number_is_a_category_where_the_known_ones_are_numbers() -> None:
+    words = Field(name="plan", kind="category", categories=("basic", "plus"))
+    codes = Field(name="cabin", kind="category", categories=("1", "2", "none"))
+    target = Target(name="y", kind="number")
+    texts = text_categories(Schema(fields=(codes, words), target=target))
+    assert texts == (("plan", 1),)
+    check_texts([{"plan": "basic", "cabin": 2}, [1, "plus"], {"plan": None}, {"plan": True}], texts, 2)
+    with pytest.raises(RequestError, match=r"row 1\b"):
+        check_texts([["1", "plus"], ["1", 7]], texts, 2)
+    check_text_tensors({"cabin": np.ones(1), "plan": np.array(["plus"], dtype=object)}, texts)
+    with pytest.raises(RequestError, match="BYTES"):
+        check_text_tensors({"plan": np.ones(1)}, texts)
 
 
 def test_a_client_that_leaves_in_the_middle_hurts_nobody(digits: Running) -> None:

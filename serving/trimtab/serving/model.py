@@ -11,6 +11,7 @@ import numpy as np
 
 from trimtab.core.errors import ModelError, TrimtabError
 from trimtab.core.schema import Schema
+from trimtab.serving.explain import text_categories
 from trimtab.serving.limits import Limits, read_limits
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class LoadedModel:
         schema: what it takes and what it answers.
         output: `probabilities` (float32 [n, k]) or `value` (float32 [n, 1]).
         threshold: for two classes, the probability of the second from which it is the label; None: the larger one.
+        names: of the features, in order.
+        texts: category fields that only take text (see `explain.text_categories`).
         limits: what its project says about the size of a request, and the page.
         row_seconds: the time of a one-row run, measured at warm-up.
     """
@@ -38,6 +41,8 @@ class LoadedModel:
         self.version = version
         self.schema = schema
         self.limits = limits
+        self.names = tuple(field.name for field in schema.features)
+        self.texts = text_categories(schema)
         self.classes = schema.target.classes
         self.threshold = threshold if len(self.classes) == 2 else None
         self.output = "probabilities" if schema.target.kind == "category" else "value"

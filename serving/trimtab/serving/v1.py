@@ -10,6 +10,7 @@ import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
+from trimtab.serving.explain import check_texts, clearer
 from trimtab.serving.http import parse_object
 
 if TYPE_CHECKING:
@@ -54,7 +55,12 @@ def predict(model: LoadedModel, body: bytes, _uuid: str) -> Result:
     instances = payload["instances"]
     if type(instances) is list:
         model.limits.check_rows(len(instances), "instances")
-    records = model.schema.parse_instances(instances)
+        if model.texts:
+            check_texts(instances, model.texts, len(model.names))
+    try:
+        records = model.schema.parse_instances(instances)
+    except RequestError as error:
+        raise clearer(error, instances, model.names) from None
     outputs, probabilities = compute(model, records)
     answer: dict[str, Any] = {"predictions": outputs}
     if wanted and probabilities is not None:

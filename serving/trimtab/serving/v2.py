@@ -10,6 +10,7 @@ import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
+from trimtab.serving.explain import check_text_tensors, clearer_tensor
 from trimtab.serving.http import parse_object
 from trimtab.serving.v1 import NUMPY, Result, compute
 
@@ -48,10 +49,15 @@ def infer(model: LoadedModel, body: bytes, uuid: str) -> Result:
     if not isinstance(name, str):
         raise RequestError(400, "`id` is no text", object="id", expected="a string", got=describe(name))
     wanted = _wanted_outputs(payload.get("outputs"), model)
-    records = model.schema.from_tensors(_tensors(payload.get("inputs"), model.limits))
+    tensors = _tensors(payload.get("inputs"), model.limits)
+    check_text_tensors(tensors, model.texts)
+    try:
+        records = model.schema.from_tensors(tensors)
+    except RequestError as error:
+        raise clearer_tensor(error, tensors, model.names) from None
     outputs, probabilities = compute(model, records)
-    tensors = [_output(one, outputs, probabilities) for one in wanted]
-    answer = {"model_name": model.name, "model_version": model.version, "id": name, "outputs": tensors}
+    answered = [_output(one, outputs, probabilities) for one in wanted]
+    answer = {"model_name": model.name, "model_version": model.version, "id": name, "outputs": answered}
     return Result(records, outputs, probabilities, orjson.dumps(answer, option=NUMPY))
 
 
