@@ -163,7 +163,7 @@ def test_parse_lists_all_of_them_in_one_error() -> None:
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match=r"cannot be read.*Trimtab init writes a starter"):
+    with pytest.raises(ProjectError, match=r"cannot be read.*trimtab init writes a starter"):
         load_project(tmp_path / "none.yaml")
     path = tmp_path / "project.yaml"
     path.write_bytes(b"name: x\n# K\xf6ln\n")
