@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from trimtab.monitoring.campaign_records import all_campaigns
 from trimtab.monitoring.hook_service import HookService
 
 ROLLOUT = {"shares": [50], "step_rows": 10, "step_labelled": 10}
+FOLLOWED = {"rollout": ROLLOUT, "campaign": {"follow_ups": 1, "follow_up_windows": 1}}
 
 
 @pytest.fixture
@@ -156,10 +159,9 @@ def follow_up(world: World) -> None:
 def fresh(tmp_path: Path, name: str) -> World:
     from trimtab.core.store import open_store
 
-    blocks = {"rollout": ROLLOUT, "campaign": {"follow_ups": 1, "follow_up_windows": 1}}
     folder = tmp_path / name
     folder.mkdir()
-    made = World(open_store((folder / "store").as_uri()), folder, blocks)
+    made = World(open_store((folder / "store").as_uri()), folder, FOLLOWED)
     version = made.champion()
     made.log(version, START, [i % 2 == 0 for i in range(40)])
     made.verdict(version, 1)
@@ -183,36 +185,71 @@ def test_killed_at_each_write_it_ends_once_all_the_same(tmp_path: Path, after: b
         assert len(launcher.started) == 2, at
 
 
-@pytest.mark.campaign
-def test_killed_with_signal_9_again_and_again_it_ends_once(tmp_path: Path, root: Path) -> None:
-    """A real process, killed at a random moment within 100 ms of its work, until the campaign has ended."""
-    world = fresh(tmp_path, "killed")
-    rng = random.Random(0)
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    kills = 0
-    for _ in range(60):
-        (tmp_path / "child").mkdir(exist_ok=True)
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tests.monitoring.hook_child", world.store.url, str(tmp_path / "child")],
+class Nursery:
+    """Real hook processes, forked from one that has imported everything, and killed with signal 9."""
+
+    def __init__(self, root: Path) -> None:
+        self.told, theirs = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.monitoring.hook_child", str(theirs)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": str(root)},
             cwd=root,
+            text=True,
+            pass_fds=[theirs],
         )
-        assert child.stdout is not None
-        assert child.stdout.readline() == b"ready\n"
-        time.sleep(rng.uniform(0, 0.1))
-        child.kill()
-        child.wait()
-        child.stdout.close()
-        kills += 1
-        if story(world.store)["outcomes"]:
-            break
-        state = world.state()
-        if state.canary is not None and state.canary not in world.seen:
-            world.seen.add(state.canary)
-            answer_canary(world)
-        follow_up(world)
-    told = story(world.store)
-    assert kills >= 5
-    assert (told["opened"], told["outcomes"], told["runs"], told["requests"]) == (1, ["promoted"], 2, 2), kills
-    assert [e for e, _ in told["events"]] == ["promoted", *["published", "canaried", "promoted"] * 2]
+        os.close(theirs)
+
+    def kill_after(self, operations: int, world: World, folder: Path) -> None:
+        """A hook works on a world and is killed while it does what follows so many operations on its store."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{world.store.url} {folder}\n")
+        self.process.stdin.flush()
+        pid = int(self.process.stdout.readline())
+        while operations > 0:
+            said = len(os.read(self.told, operations))
+            assert said, "the hook ended by itself"
+            operations -= said
+        os.kill(pid, signal.SIGKILL)
+        assert self.process.stdout.readline() == "-9\n"
+        # What it still said before it died is not of the next one.
+        os.set_blocking(self.told, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.told, 65536):
+                pass
+        os.set_blocking(self.told, True)
+
+    def close(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self.process.wait()
+        os.close(self.told)
+
+
+@pytest.mark.campaign
+def test_killed_with_signal_9_at_200_random_moments_each_campaign_ends_once(tmp_path: Path, root: Path) -> None:
+    """Real processes; the moments are drawn in operations on the store, of which a campaign takes some hundreds."""
+    rng = random.Random(0)
+    kills = campaigns = 0
+    with contextlib.closing(Nursery(root)) as nursery:
+        while kills < 200:
+            campaigns += 1
+            world = fresh(tmp_path, f"campaign-{campaigns}")
+            child = tmp_path / f"child-{campaigns}"
+            child.mkdir()
+            while not story(world.store)["outcomes"]:
+                nursery.kill_after(rng.randint(1, 150), world, child)
+                kills += 1
+                state = world.state()
+                if state.canary is not None and state.canary not in world.seen:
+                    world.seen.add(state.canary)
+                    answer_canary(world)
+                follow_up(world)
+            told = story(world.store)
+            numbers = (told["opened"], told["outcomes"], told["runs"], told["requests"])
+            assert numbers == (1, ["promoted"], 2, 2), campaigns
+            assert [e for e, _ in told["events"]] == ["promoted", *["published", "canaried", "promoted"] * 2]
+            logging.getLogger(__name__).info("campaign %d ended after %d kills in all", campaigns, kills)
