@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "== setup: done, try $(BIN)/trimtab --help"
 
 servers: $(STAMP) ## the real servers that tests use, into .servers/ (instant when there)
-	@$(BIN)/python tests/servers/install.py
+	@$(BIN)/python -m tests.servers.install
 
 demo: setup ## the main job: the whole loop on this machine (DEMO_ARGS="--shuffle --seed 1 --out facts.json")
 	@$(BIN)/trimtab demo $(DEMO_ARGS)

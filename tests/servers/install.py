@@ -1,4 +1,4 @@
-"""Build the real servers that tests use into `.servers/`: `make servers`. Instant when they are there."""
+"""Bring the real servers that tests use into `.servers/`: `make servers`. Instant when they are there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / ".servers"
+from tests.servers import install_prometheus
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".servers"
 # Release RELEASE.2025-09-07T16-13-09Z: module proxies refuse that tag (it is no semantic version) and take the
 # pseudo-version of its commit.
 MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
@@ -17,6 +20,11 @@ MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
 
 def main(folder: Path = FOLDER) -> int:
     """Install what is not there; 0 when tests have their servers."""
+    return minio(folder) or install_prometheus.install(folder / "prometheus")
+
+
+def minio(folder: Path) -> int:
+    """Build MinIO with Go; 0 when tests have an S3."""
     if os.environ.get("TRIMTAB_TEST_S3"):
         print("== servers: TRIMTAB_TEST_S3 is set, tests use that S3")
         return 0

@@ -1,4 +1,4 @@
-"""`make servers`: instant when the server is there, a sentence when it cannot be built."""
+"""`make servers`: instant when the servers are there, a sentence when it cannot be built."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_it_builds_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         go(tmp_path / "bin", f'echo "$@" >> {calls}; echo "#!/bin/sh" > $GOBIN/minio; chmod +x $GOBIN/minio'),
     )
     for _ in range(3):
-        assert install.main(tmp_path / "servers") == 0
+        assert install.minio(tmp_path / "servers") == 0
     assert calls.read_text() == f"install {install.MINIO}\n"
     assert sorted(p.name for p in (tmp_path / "servers").iterdir()) == ["minio", "minio.version"]
     (tmp_path / "servers" / "minio.version").write_text("an older one\n")
-    assert install.main(tmp_path / "servers") == 0
+    assert install.minio(tmp_path / "servers") == 0
     assert len(calls.read_text().splitlines()) == 2
 
 
@@ -45,17 +45,17 @@ def test_without_go_it_names_the_way_round(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert install.main(tmp_path / "servers") == 2
+    assert install.minio(tmp_path / "servers") == 2
     assert "TRIMTAB_TEST_S3=s3://bucket/prefix" in capsys.readouterr().err
     monkeypatch.setenv("TRIMTAB_TEST_S3", "s3://bucket/prefix")
-    assert install.main(tmp_path / "servers") == 0
+    assert install.minio(tmp_path / "servers") == 0
 
 
 def test_a_failed_build_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_path(monkeypatch, go(tmp_path / "bin", "exit 7"))
-    assert install.main(tmp_path / "servers") == 1
+    assert install.minio(tmp_path / "servers") == 1
     assert "exit 7" in capsys.readouterr().err
     assert list((tmp_path / "servers").iterdir()) == []
 
