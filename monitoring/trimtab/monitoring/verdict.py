@@ -27,8 +27,9 @@ from trimtab.monitoring.sequential import Look, change_point, scan
 Level = Literal["none", "watch", "drift"]
 ORDER: tuple[Level, ...] = ("none", "watch", "drift")
 
-# How the layers share the level at which `watch` may be wrong.
-INPUTS, EXPECTED, REALISED = 0.6, 0.1, 0.3
+# How the layers share the level at which `watch` may be wrong: most to labels, because five points less accuracy in
+# three windows of 300 are barely more than chance, while inputs that move say so clearly at a quarter already.
+INPUTS, EXPECTED, REALISED, SLICES = 0.25, 0.05, 0.65, 0.05
 # Fewer labelled rows in the newest two windows leave a verdict to the estimate.
 BLIND_ROWS = 30
 
