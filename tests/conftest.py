@@ -19,6 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+# Where the servers that tests use are to be found.
+KEPT = {"TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN"}
 
 
 def pytest_report_header() -> str:
@@ -29,7 +31,7 @@ def pytest_report_header() -> str:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No TRIMTAB_* variable of the user's reaches a test, and no test reaches the user's keys."""
-    for name in [n for n in os.environ if n.startswith("TRIMTAB_") and n != "TRIMTAB_TEST_S3"]:
+    for name in [n for n in os.environ if n.startswith("TRIMTAB_") and n not in KEPT]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path_factory.mktemp("home")))
 

@@ -1,4 +1,7 @@
-"""Prometheus, Alertmanager and their tools in `.servers/prometheus/`, from Debian's packages and without root.
+"""Prometheus, Alertmanager and their tools in `.servers/prometheus/`, without root and installing nothing.
+
+Prometheus and promtool come from Debian's package, unpacked: building Prometheus takes many minutes. Alertmanager and
+amtool are built with Go: Debian's Alertmanager looks for a template under /usr, so it runs only where it is installed.
 
 Elsewhere: install them as your system does (`brew install prometheus alertmanager`, or the archives of
 prometheus.io/download); they are taken from PATH, or from the folder that TRIMTAB_PROMETHEUS_BIN names.
@@ -13,14 +16,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-PACKAGES = ("prometheus", "prometheus-alertmanager")
-# What a program is called by its makers, and what else a distribution calls it.
-PROGRAMS = {
-    "prometheus": ("prometheus",),
-    "promtool": ("promtool",),
-    "alertmanager": ("alertmanager", "prometheus-alertmanager"),
-    "amtool": ("amtool",),
-}
+PACKAGE = "prometheus"
+ALERTMANAGER = "github.com/prometheus/alertmanager/cmd/{}@v0.28.1"
+PROGRAMS_OF_DEBIAN, PROGRAMS_OF_GO = frozenset({"prometheus", "promtool"}), frozenset({"alertmanager", "amtool"})
 WAY_ROUND = (
     "  Install Prometheus and Alertmanager with promtool and amtool as your system does\n"
     "  (brew install prometheus alertmanager; or prometheus.io/download) so that they are on PATH,\n"
@@ -29,61 +27,79 @@ WAY_ROUND = (
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """The programs by their makers' names, as far as they are there: the named folder, ours, PATH."""
+    """The programs, as far as they are there: in the named folder, or else in ours and on PATH."""
     given = os.environ.get("TRIMTAB_PROMETHEUS_BIN")
     places = [given] if given else [str(folder), os.environ.get("PATH", "")]
-    found = {}
-    for program, names in PROGRAMS.items():
-        hits = (shutil.which(name, path=place) for place in places for name in names)
-        if hit := next(filter(None, hits), None):
-            found[program] = Path(hit)
-    return found
+    hits = {
+        program: [shutil.which(program, path=place) for place in places]
+        for program in PROGRAMS_OF_DEBIAN | PROGRAMS_OF_GO
+    }
+    return {program: Path(next(filter(None, found))) for program, found in hits.items() if any(found)}
 
 
 def install(folder: Path) -> int:
-    """Put the four programs into a folder where they are not found; 0 when tests have them."""
-    missing = PROGRAMS.keys() - find(folder).keys()
-    if not missing:
+    """Put the programs into a folder where they are not found; 0 when tests have them."""
+    missing = PROGRAMS_OF_DEBIAN - find(folder).keys(), PROGRAMS_OF_GO - find(folder).keys()
+    if not any(missing):
         return 0
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None or os.environ.get("TRIMTAB_PROMETHEUS_BIN"):
-        print(f"make servers: not found: {', '.join(sorted(missing))}.\n{WAY_ROUND}", file=sys.stderr)
-        return 2
-    print(f"== servers: apt-get download {' '.join(PACKAGES)} (about 30 MB, nothing is installed)", flush=True)
+    if os.environ.get("TRIMTAB_PROMETHEUS_BIN"):
+        return _cannot(f"TRIMTAB_PROMETHEUS_BIN holds no {', '.join(sorted(missing[0] | missing[1]))}", 2)
+    if missing[0] and (shutil.which("apt-get") is None or shutil.which("dpkg") is None):
+        return _cannot(f"no {' or '.join(sorted(missing[0]))}, and no Debian packages here", 2)
+    if missing[1] and shutil.which("go") is None:
+        return _cannot(f"no {' or '.join(sorted(missing[1]))}, and no Go toolchain to build them with", 2)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as build:
-        if said := _download(Path(build)):
-            print(f"make servers: apt-get download failed: {said}\n{WAY_ROUND}", file=sys.stderr)
-            return 1
-        for package in sorted(Path(build).glob("*.deb")):
-            subprocess.run(["dpkg", "-x", str(package), f"{build}/root"], check=True)
-        for program, names in PROGRAMS.items():
-            packed = next((p for n in names if (p := Path(build, "root/usr/bin", n)).exists()), None)
-            if packed is None:
-                print(f"make servers: Debian's packages hold no {program}.\n{WAY_ROUND}", file=sys.stderr)
-                return 1
-            packed.replace(folder / program)
-    print(f"== servers: {folder}/{{{','.join(PROGRAMS)}}}")
+    with tempfile.TemporaryDirectory(dir=folder) as build:
+        said = (missing[0] and _unpack(Path(build))) or (missing[1] and _build(Path(build)))
+        if said:
+            return _cannot(said, 1)
+        for program in sorted(missing[0] | missing[1]):
+            (Path(build) / program).replace(folder / program)
+    print(f"== servers: {folder}: {', '.join(sorted(missing[0] | missing[1]))}")
     return 0
 
 
-def _download(build: Path) -> str:
-    """Fetch the packages into a folder; what went wrong, empty when nothing did."""
-    said = _apt(build, "download", *PACKAGES)
+def _cannot(why: str, code: int) -> int:
+    print(f"make servers: {why}.\n{WAY_ROUND}", file=sys.stderr)
+    return code
+
+
+def _unpack(build: Path) -> str:
+    """Prometheus and promtool out of Debian's package; what went wrong, empty when nothing did."""
+    print(f"== servers: apt-get download {PACKAGE} (19 MB, nothing is installed)", flush=True)
+    said = _run(build, "apt-get", "-q", "download", PACKAGE)
     if said:
         # No package lists on this machine, or stale ones: fresh ones of our own, since the system's are root's.
         for part in ("lists/partial", "cache/archives/partial"):
             (build / part).mkdir(parents=True)
-        own = ("-o", f"Dir::State::lists={build}/lists", "-o", f"Dir::Cache={build}/cache")
-        said = _apt(build, *own, "update") or _apt(build, *own, "download", *PACKAGES)
+        apt = ("apt-get", "-q", "-o", f"Dir::State::lists={build}/lists", "-o", f"Dir::Cache={build}/cache")
+        said = _run(build, *apt, "update") or _run(build, *apt, "download", PACKAGE)
+    packed = sorted(build.glob(f"{PACKAGE}_*.deb"))
+    said = said or _run(build, "dpkg", "-x", str(packed[-1]), str(build / "root"))
+    for program in () if said else PROGRAMS_OF_DEBIAN:
+        (build / "root/usr/bin" / program).replace(build / program)
     return said
 
 
-def _apt(folder: Path, *arguments: str) -> str:
-    """apt-get's last words where it failed, else nothing."""
+def _build(build: Path) -> str:
+    """Alertmanager and amtool by Go; what went wrong, empty when nothing did."""
+    packages = [ALERTMANAGER.format(program) for program in sorted(PROGRAMS_OF_GO)]
+    print(f"== servers: go install {' '.join(packages)} (about 90 seconds the first time)", flush=True)
+    return _run(build, "go", "install", *packages, GOBIN=str(build), CGO_ENABLED="0")
+
+
+def _run(folder: Path, *command: str, **environment: str) -> str:
+    """A command's last words where it failed, else nothing."""
     done = subprocess.run(
-        ["apt-get", "-q", *arguments], cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     if done.returncode == 0:
         return ""
     words = (done.stderr or done.stdout).strip().splitlines()
-    return words[-1] if words else f"exit {done.returncode}"
+    return f"`{' '.join(command)}` failed: {words[-1] if words else f'exit {done.returncode}'}"
