@@ -50,7 +50,7 @@ def hook(store: Store, tmp_path: Path) -> Iterator[Hook]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while time.monotonic() < end and process.poll() is None:
             try:
                 if httpx.get(f"{url}/healthz").status_code == 200:
@@ -72,13 +72,13 @@ def test_it_answers_counts_and_ends_on_sigterm(hook: Hook) -> None:
     assert f'trimtab_campaign_state{{model="{MODEL}",state="idle"}} 1.0' in text
     assert "trimtab_store_errors_total" in text
     hook.process.send_signal(signal.SIGTERM)
-    said = hook.process.communicate(timeout=20)[1]
+    said = hook.process.communicate(timeout=120)[1]
     assert hook.process.returncode == 0
     assert "Traceback" not in said
 
 
 def test_ctrl_c_ends_it_without_a_traceback(hook: Hook) -> None:
     hook.process.send_signal(signal.SIGINT)
-    said = hook.process.communicate(timeout=20)[1]
+    said = hook.process.communicate(timeout=120)[1]
     assert hook.process.returncode in {0, 130}
     assert "Traceback" not in said

@@ -47,7 +47,7 @@ def service(world: World) -> HookService:
 def client(service: HookService, tmp_path: Path) -> Iterator[httpx.Client]:
     accept(tmp_path / "tokens.json", TOKEN)
     app = make_app(service.store, TokenFile(tmp_path / "tokens.json"), service.answer, service.status)
-    with serving(app) as url, httpx.Client(base_url=url, timeout=30) as client:
+    with serving(app) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
 
@@ -212,7 +212,7 @@ def test_in_the_background_an_alert_leads_to_a_canary(service: HookService, worl
     service.start()
     try:
         service.answer(MODEL, "")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while world.state().canary is None and time.monotonic() < end:
             time.sleep(0.01)
         assert world.state().canary is not None

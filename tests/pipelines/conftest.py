@@ -52,7 +52,7 @@ def trimtab(arguments: list[str], store_url: str, home: Path, **options: Any) ->
     )  # fmt: skip
 
 
-def until(condition: Callable[[], T], seconds: float = 60.0) -> T:
+def until(condition: Callable[[], T], seconds: float = 120.0) -> T:
     """What `condition` gives as soon as that is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -28,8 +28,13 @@ def test_a_run_killed_at_random_moments_ends_in_one_version(quick: Project, stor
     key = runs.open_run(store, make_request(quick, store))
     work = work_folder(store.url, settings.load())
     for _ in range(12):
+        if runs.result(store, key) is not None:
+            break
+        # Moments are drawn in records that it leaves, and a little later: as many kills on any machine.
+        records = moments.randint(0, 6) + len(list(store.list(f"runs/{key}/")))
         child = children.start(store, key, work, attached=False)
-        time.sleep(moments.uniform(0.0, 9.0))
+        until(lambda c=child, n=records: not c.running or len(list(store.list(f"runs/{key}/"))) >= n, 300)  # type: ignore[misc]
+        time.sleep(moments.uniform(0.0, 0.5))
         pid = int(child.name.split("-")[2])
         if child.running:
             os.kill(pid, signal.SIGKILL)
@@ -38,7 +43,7 @@ def test_a_run_killed_at_random_moments_ends_in_one_version(quick: Project, stor
     assert outcome.key == key
     assert list_versions(store, "quick") == [outcome.version]
     assert len(rollouts.requests(store, "quick")) == 1
-    until(lambda: not processes_of(str(tmp_path)), 20)
+    until(lambda: not processes_of(str(tmp_path)))
     ends = [a.state for a in runs.attempts(store, key)]
     assert ends[-1] == "succeeded"
     assert set(ends[:-1]) <= {""}

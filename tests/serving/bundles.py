@@ -231,7 +231,7 @@ class Running:
         """GET a path: status and decoded JSON (or text)."""
         request = urllib.request.Request(self.url + path, headers={"Accept": accept})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 body, status = answer.read(), answer.status
         except urllib.error.HTTPError as error:
             body, status = error.read(), error.code
@@ -244,7 +244,7 @@ class Running:
         """The sum of a metric's samples with these labels."""
         from prometheus_client.parser import text_string_to_metric_families
 
-        with urllib.request.urlopen(self.metrics_url, timeout=10) as answer:
+        with urllib.request.urlopen(self.metrics_url, timeout=60) as answer:
             text = answer.read().decode()
         return sum(
             sample.value
@@ -258,8 +258,8 @@ class Running:
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
-    def until(self, what: Any, seconds: float = 20.0) -> None:
-        """Wait until a condition holds."""
+    def until(self, what: Any, seconds: float = 120.0) -> None:
+        """Wait until a condition holds; the limit is for what never comes, not for a slow machine."""
         deadline = time.monotonic() + seconds
         while not what():
             assert self.process.poll() is None, self.log.read_text()
@@ -301,7 +301,7 @@ def starting(place: Place, name: str, *options: str) -> Iterator[Running]:
         if process.poll() is None:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

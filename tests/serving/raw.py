@@ -15,7 +15,7 @@ class Raw:
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
-        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=20)
+        self.socket = socket.create_connection((parts.hostname, parts.port), timeout=120)
         self.file = self.socket.makefile("rb")
 
     def __enter__(self) -> Raw:

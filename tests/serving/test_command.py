@@ -25,7 +25,7 @@ def trimtab(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:
     script += "try: app()\nexcept TrimtabError as error: print(error, file=sys.stderr); sys.exit(error.exit_code)"
     environ = {**os.environ, **place.environ}
     command = [sys.executable, "-c", script, *arguments]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_mistakes_end_in_a_sentence_and_exit_code_2(place: Place, tmp_path: Path) -> None:

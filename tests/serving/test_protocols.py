@@ -22,7 +22,7 @@ def kserve(protocol: str, ask: Callable[[Any], Awaitable[Any]]) -> Any:
     from kserve.inference_client import RESTConfig
 
     async def run() -> Any:
-        async with InferenceRESTClient(RESTConfig(protocol=protocol, timeout=10)) as client:
+        async with InferenceRESTClient(RESTConfig(protocol=protocol, timeout=60)) as client:
             return await ask(client)
 
     return asyncio.run(run())

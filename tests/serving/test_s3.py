@@ -42,7 +42,7 @@ def test_a_killed_s3_costs_no_request_no_row_and_no_label(tmp_path: Path) -> Non
                 ours.until(lambda: ours.metric("trimtab_log_rows_total", outcome="spooled") == 210)
                 assert ours.metric("trimtab_log_rows_total", outcome="written") == 10
                 server.start(port)
-                ours.until(lambda: ours.metric("trimtab_log_rows_total", outcome="written") == 210, 60)
+                ours.until(lambda: ours.metric("trimtab_log_rows_total", outcome="written") == 210)
                 ours.until(lambda: ours.metric("trimtab_labels_total", outcome="written") == 1)
         log = predictions.read_files(place.store, predictions.list_files(place.store, "digits", version))
         told = labels.read_files(place.store, labels.list_files(place.store, "digits"))
@@ -56,7 +56,7 @@ def test_a_store_without_conditional_create_ends_the_server_with_2(s3: S3, tmp_p
     with FaultyProxy(s3.settings.endpoint, then="ignore") as proxy:
         environ = {**s3.environ(s3.fresh()), "AWS_ENDPOINT_URL": proxy.endpoint}
         with starting(Place(tmp_path, environ), "digits") as server:
-            assert server.process.wait(60) == 2
+            assert server.process.wait(120) == 2
             assert "no conditional create" in server.log.read_text()
             assert "Traceback" not in server.log.read_text()
 
@@ -69,5 +69,5 @@ def test_a_server_starts_while_the_store_is_away_and_says_so(tmp_path: Path) -> 
         "AWS_SECRET_ACCESS_KEY": "b",
     }
     with running(Place(tmp_path, environ), "digits", wait=False) as server:
-        server.until(lambda: "store cannot be read" in server.get("/v2/health/ready")[1]["error"], 60)
+        server.until(lambda: "store cannot be read" in server.get("/v2/health/ready")[1]["error"])
         assert server.get("/v2/health/live")[0] == 200

@@ -284,7 +284,7 @@ def test_sigterm_drains_and_leaves_no_process_and_no_spool(place: Place) -> None
         ask(server, 30)
         children = server.children()
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
+        assert server.process.wait(120) == 0
         assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert logged(place, version).num_rows == 30
     assert list((place.root / "home" / "spool" / "digits").iterdir()) == []
@@ -320,7 +320,7 @@ def _up(server: Running) -> bool:
         return False
 
 
-def _until(what: Any, seconds: float = 20) -> None:
+def _until(what: Any, seconds: float = 120) -> None:
     import time
 
     deadline = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from multiprocessing.synchronize import Barrier
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,9 @@ def _write(
     won = []
     for n in range(rounds):
         barrier.wait(60)
+        # Every fourth round one of them comes late, so that each wins some, whatever the machine makes of the race.
+        if n % 8 == 4 * who:
+            time.sleep(0.01)
         if store.create(f"race/{n % 7}/{n:08d}", body(who, n)):
             won.append(n)
     told.put((who, won))

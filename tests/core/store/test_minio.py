@@ -76,7 +76,7 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path: Path) 
     port = int(server.endpoint.rpartition(":")[2])
     settings = S3Settings(server.endpoint, access_key=server.access_key, secret_key=server.secret_key)
     client(settings).make_bucket("trimtab")
-    store = open_s3("s3://trimtab/x", settings, retry=Retry(attempts=60, base=0.05, cap=0.5))
+    store = open_s3("s3://trimtab/x", settings, retry=Retry(attempts=600, base=0.05, cap=0.5))
     stop, made = threading.Event(), [0] * 4
     lost: list[str] = []
 
