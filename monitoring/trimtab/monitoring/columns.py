@@ -40,7 +40,7 @@ def compared(schema: Schema) -> list[Column]:
 
 def needed(columns: Sequence[Column]) -> list[str]:
     """Columns of the log that `arrays` reads for these."""
-    names = [PROBABILITIES if c.name == CONFIDENCE else c.name for c in columns]
+    names = [n for c in columns for n in ((PROBABILITIES, LABEL) if c.name == CONFIDENCE else (c.name,))]
     return list(dict.fromkeys(names))
 
 
@@ -64,7 +64,7 @@ def arrays(table: pa.Table, columns: Sequence[Column], classes: Sequence[str]) -
             if image is not None:
                 found[column.name] = image
         elif column.kind == "category":
-            found[column.name] = text(table[column.name])
+            found[column.name] = table[column.name]
         else:
             found[column.name] = numbers(table[column.name])
     return found

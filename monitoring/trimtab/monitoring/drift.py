@@ -129,18 +129,34 @@ class Profile:
             dependence[column.name] = [_first(c.place(v)) for (_, c), (_, v) in zip(cells, values, strict=True)]
         return cls(kept, parts, counted, dependence)
 
-    def count(self, window: Mapping[str, Any]) -> dict[str, list[Counted]]:
-        """A window's, or a shard's, counts; a column it lacks counts as missing everywhere."""
-        rows = max((len(v) for v in window.values()), default=0)
-        found: dict[str, list[Counted]] = {}
+    def count(self, window: Mapping[str, Any], rows: int | None = None) -> dict[str, list[Counted]]:
+        """A window's, or a shard's, counts; a column it lacks counts as missing everywhere.
+
+        Args:
+            window: by name the values, as in `of`.
+            rows: rows of the window; by default those of its longest column.
+        """
+        rows = max((len(v) for v in window.values()), default=0) if rows is None else rows
+        found = self.missing(rows)
         for column in self.columns:
-            cells = self.parts[column.name]
-            if column.name not in window:
-                found[column.name] = [Counted(np.zeros_like(c.cells), rows) for c in self.counted[column.name]]
-                continue
-            values = _values(column, window[column.name])
-            found[column.name] = [c.count(v) for (_, c), (_, v) in zip(cells, values, strict=True)]
+            if column.name in window:
+                values = _values(column, window[column.name])
+                cells = self.parts[column.name]
+                found[column.name] = [c.count(v) for (_, c), (_, v) in zip(cells, values, strict=True)]
         return found
+
+    def empty(self) -> dict[str, list[Counted]]:
+        """The counts of no rows: what shards are added to."""
+        return self.missing(0)
+
+    def missing(self, rows: int) -> dict[str, list[Counted]]:
+        """The counts of rows without any value."""
+        return {name: [type(c)(np.zeros_like(c.cells), rows) for c in of] for name, of in self.counted.items()}
+
+    def only(self, column: Column) -> Profile:
+        """The profile of one of its columns."""
+        name = column.name
+        return Profile((column,), {name: self.parts[name]}, {name: self.counted[name]})
 
     def compare(self, window: Mapping[str, Sequence[Counted]]) -> Comparison:
         """Test a window's counts (of `count`, shards added up) against the reference."""
@@ -203,9 +219,16 @@ def _part(name: str, cells: NumberCells | CategoryCells, r: Counted, w: Counted,
                        [test.location], [_standard(np.where(place >= 0, ranks[place], np.nan))])  # fmt: skip
     found = unordered(r.cells, w.cells)
     kept = found.groups[1 : 1 + SHIFTS]
-    scores = [_standard(np.where(place >= 0, np.isin(place, group), np.nan)) for group in kept]
+    scores = [_standard(_within(group, len(r.cells))[place]) for group in kept]
     return _Tested(name, found.p, found.distance, "share of rows in other categories",
                    _shares(cells, r, w), [float(z) for z in found.cells[:SHIFTS]], scores)  # fmt: skip
+
+
+def _within(group: Any, cells: int) -> Floats:
+    """1 for a cell of the group, 0 for another; NaN at the end, for the place -1 of a missing value."""
+    found = np.zeros(cells + 1)
+    found[group], found[-1] = 1.0, np.nan
+    return found
 
 
 def _missing(r: Counted, w: Counted) -> Moved | None:
