@@ -41,15 +41,15 @@ class Version:
         times = (self.clock + np.arange(n)) * 1_000_000
         self.clock += n
         truth = np.where(self.rng.random(n) < labelled, rows["truth"], "")
-        table = pa.table(
-            {
-                "_time": pa.array(times).cast(TIME),
-                **answered(rows),
-                "_truth": pa.array([t or None for t in truth], pa.string()),
-                "_labelled_at": pa.array(np.full(n, times[-1])).cast(TIME),
-                "_contradicted": pa.array(np.zeros(n, bool)),
-            }
-        )
+        table = pa.table({"_time": pa.array(times).cast(TIME), **answered(rows)})
+        landed = {
+            "_truth": pa.array([t or None for t in truth], pa.string()),
+            "_labelled_at": pa.array(np.full(n, times[-1])).cast(TIME),
+            "_contradicted": pa.array(np.zeros(n, bool)),
+        }
+        known = self.yardstick.kept(table)
+        for name, column in landed.items():
+            known = known.append_column(name, column)
         self.history.append(
             Figures(
                 window=len(self.history) + 1,
@@ -58,7 +58,7 @@ class Version:
                 last=int(times[-1]),
                 inputs=self.profile.compare(self.profile.count(arrays(table, COLUMNS, CLASSES))),
                 expected=of(self.yardstick.guesses(table)),
-                realised=realised(self.yardstick, table) if labelled else None,
+                realised=realised(self.yardstick, known) if labelled else None,
             )
         )
         return decide(self.history, self.yardstick, self.policy)

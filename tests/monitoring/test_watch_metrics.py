@@ -46,7 +46,7 @@ def test_all_metrics_are_there_under_a_replay(store: Store, tmp_path: Path, regi
     found = samples(registry)
     assert {n: set(v[0][0]) for n, v in found.items()} == NAMES
     layers = {labels["layer"]: value for labels, value in found["trimtab_watch_verdict"]}
-    assert layers == {"inputs": 0, "expected": 0, "realised": 2, "joined": 2}
+    assert layers == {"inputs": 0, "expected": 0, "realised": 2, "joined": 2, "calibration": 2}
     kinds = {labels["kind"]: value for labels, value in found["trimtab_watch_performance"]}
     assert kinds["realised"] < kinds["expected"] - 0.1
     assert found["trimtab_labels_coverage_ratio"][0][1] == pytest.approx(0.8)

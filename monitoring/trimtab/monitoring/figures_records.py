@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from trimtab.monitoring.calibration import Calibration, Cells
 from trimtab.monitoring.drift import Comparison, Moved
 from trimtab.monitoring.losses import Losses
-from trimtab.monitoring.performance import Estimate, Realised
+from trimtab.monitoring.performance import Estimate, Realised, Yardstick
+from trimtab.monitoring.slices import Slice
 
 # Fields of a record or a verdict, at most; those that moved most clearly.
 FIELDS = 100
@@ -63,7 +65,8 @@ def realised_facts(found: Realised, shown: Estimate) -> dict[str, Any]:
             "squares": found.squares.tolist(),
             "first": found.first.tolist(),
         },
-        "calibration": None if math.isnan(found.calibration) else found.calibration,
+        "calibration": found.cells.facts(),
+        "slices": {name: losses_facts(one) for name, one in found.slices.items()},
         "contradicted": found.contradicted,
         "delay_seconds": None if math.isnan(found.delay) else found.delay,
     }
@@ -82,7 +85,36 @@ def realised_of(record: Mapping[str, Any]) -> Realised:
         total=np.array(buckets["total"], np.float64),
         squares=np.array(buckets["squares"], np.float64),
         first=np.array(buckets["first"], np.int64),
-        calibration=math.nan if record["calibration"] is None else float(record["calibration"]),
         contradicted=int(record["contradicted"]),
         delay=math.nan if record["delay_seconds"] is None else float(record["delay_seconds"]),
+        cells=Cells.from_facts(cells if isinstance(cells := record.get("calibration"), list) else None),
+        slices={name: losses_of(one) for name, one in record.get("slices", {}).items()},
     )
+
+
+def calibration_facts(found: Calibration, level: str) -> dict[str, Any] | None:
+    """Whether probabilities still hold, as record fields; None where nothing is known."""
+    if math.isnan(found.error):
+        return None
+    return {
+        "level": level,
+        "error": round(found.error, 6),
+        "p": found.p,
+        "rows": found.rows,
+        "excess": round(found.excess, 6),
+    }
+
+
+def slice_facts(found: Slice | None, yardstick: Yardstick) -> dict[str, Any] | None:
+    """The part of the traffic that got worse, as record fields."""
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "p": found.p,
+        "windows": found.span,
+        "rows": found.losses.n,
+        "share": round(found.share, 4),
+        "value": round(yardstick.shown(found.losses.mean), 6),
+        "reference": round(yardstick.shown(yardstick.by_slice[found.name].mean), 6),
+    }

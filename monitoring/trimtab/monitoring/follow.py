@@ -22,6 +22,7 @@ from trimtab.monitoring.drift import Comparison
 from trimtab.monitoring.labelled import Labelled
 from trimtab.monitoring.losses import Losses, of
 from trimtab.monitoring.performance import Realised, expected, measured, realised
+from trimtab.monitoring.prequential import faded
 from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.tail import OVERLAP, NewFiles, Tables, Tail
 from trimtab.monitoring.verdict import Decision, Figures, decide
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Windows whose figures are kept and scanned.
 HISTORY = 1024
+# Newest windows among which the newest labelled rows are looked for.
+COVERED = 64
 # A window is judged again when so large a share of its rows got labels, when it is complete, or after a pause.
 SHARE = 0.05
 PAUSE = timedelta(seconds=5)
@@ -75,14 +78,6 @@ class Follow:
         if reference.key_field:
             names.append(reference.key_field)
         self._columns = [n for n in dict.fromkeys(names) if n != CONFIDENCE]
-        self._slim = [
-            "_id",
-            "_time",
-            LABEL,
-            VALUE,
-            PROBABILITIES,
-            *([reference.key_field] if reference.key_field else []),
-        ]
         self.tables = Tables(store, self._columns)
         self.log = NewFiles(store, f"predictions/{model}/{self.version}/")
         self.label_files: NewFiles | None = None
@@ -171,7 +166,7 @@ class Follow:
         self.history[cut.window] = watched
         while len(self.history) > HISTORY:
             del self.history[min(self.history)]
-        slim = concat([t.select([c for c in self._slim if c in t.column_names]) for t in tables], "a window")
+        slim = concat([self.reference.yardstick.kept(t, self.reference.key_field) for t in tables], "a window")
         if self.label_files is None:
             since = parse_time(cut.first_time) - OVERLAP
             self.label_files = NewFiles(self.store, f"labels/{self.model}/", since)
@@ -280,6 +275,7 @@ class Follow:
             "reference": measured(yardstick, yardstick.realised).facts(),
             "expected": expected(yardstick, figures.expected).facts(),
             "realised": measured(yardstick, figures.realised.losses if figures.realised else Losses()).facts(),
+            "prequential": measured(yardstick, self._faded(cut.window)).facts(),
         }
         report = f"reports/windows/{self.model}/{self.version}/{cut.window:08d}/drift.html"
         since = decision.since
@@ -299,7 +295,13 @@ class Follow:
             first_time=cut.first_time,
             last_time=cut.last_time,
             cause=decision.cause.value,
+            calibration=facts.calibration_facts(decision.calibration, decision.calibrated),
+            slice=facts.slice_facts(decision.slice, yardstick),
         )
+
+    def _faded(self, window: int) -> Losses:
+        parts = [self.history[w].figures.realised for w in sorted(self.history)[-COVERED:] if w <= window]
+        return faded([p for p in parts if p is not None and p.labelled])
 
     def _said_before(self, window: int) -> Verdict | None:
         """The verdict about the window before."""

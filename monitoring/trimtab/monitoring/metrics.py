@@ -42,7 +42,9 @@ class WatchMetrics:
             "kind",
         )
         self.errors = gauge("watch_expected_errors_per_day", "Errors a day beyond the reference's", "version")
-        self.calibration = gauge("watch_calibration_error_ratio", "Mean gap of confidence and share right", "version")
+        self.calibration = gauge(
+            "watch_calibration_error_ratio", "Mean gap of probability and share right beyond chance", "version"
+        )
         self.last = gauge("watch_last_window_timestamp_seconds", "Time of the newest row that is in a window")
         self.coverage = gauge("labels_coverage_ratio", "Share of the newest windows' rows with a label")
         self.delay = gauge("labels_delay_seconds", "Median time from a prediction to its label")
@@ -65,13 +67,13 @@ class WatchMetrics:
             if value is not None:
                 self.performance.labels(model, version, said.performance["metric"], kind).set(value)
         self.errors.labels(model, version).set(said.cost_per_day)
+        if said.calibration is not None:
+            self.calibration.labels(model, version).set(said.calibration["error"])
+            self.verdict.labels(model, version, "calibration").set(ORDER.index(said.calibration["level"]))
         self.last.labels(model).set(_seconds(parse_time(said.last_time)))
         self._show_fields(model, version, fields)
-        if labels is not None:
-            if not math.isnan(labels.calibration):
-                self.calibration.labels(model, version).set(labels.calibration)
-            if not math.isnan(labels.delay):
-                self.delay.labels(model).set(labels.delay)
+        if labels is not None and not math.isnan(labels.delay):
+            self.delay.labels(model).set(labels.delay)
 
     def covered(self, model: str, ratio: float) -> None:
         """Share of the newest windows' rows that have a label."""

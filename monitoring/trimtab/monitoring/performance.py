@@ -1,8 +1,8 @@
 """How good a model is: on its reference, as estimated without labels, and as labels show.
 
 Estimated without labels: for classes from the calibrated probability of the answered class (CBPE, NannyML's name for
-it), for numbers from the reference's errors at like predictions (a histogram form of direct loss estimation). Both
-are corrected by what the reference shows the estimate to miss there.
+it; `calibration.py`), for numbers by a model of the loss learned from the reference's errors (DLE; `lossmodel.py`).
+Both are corrected by what the reference shows the estimate to miss there.
 """
 
 from __future__ import annotations
@@ -16,18 +16,21 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.monitoring import losses
-from trimtab.monitoring.columns import LABEL, VALUE, confidence, indices, numbers
+from trimtab.monitoring import calibration, losses, lossmodel
+from trimtab.monitoring.calibration import Cells, Curve
+from trimtab.monitoring.columns import LABEL, PROBABILITIES, VALUE, confidence, indices, numbers
 from trimtab.monitoring.counts import text
 from trimtab.monitoring.losses import Floats, Losses
+from trimtab.monitoring.lossmodel import LossModel
+from trimtab.monitoring.slices import PREFIX, Slices
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
 
 # Share of the reference's errors (numbers) beyond which an error counts as this large and no larger.
 CAP = 0.99
-# Cells of equal numbers of reference predictions in which errors of numbers are averaged.
-CELLS = 10
+# Column of estimated losses that a window's labelled rows carry, so that they need no more of the log.
+GUESS = "_guess"
 # Buckets of a window's labelled rows that are kept for the search of the change point.
 BUCKETS = 256
 
@@ -47,7 +50,11 @@ class Yardstick:
         gap: variance of a row's realised less estimated loss.
         truths: reference rows by class.
         by_class: losses of the reference rows by true class.
-        cells: for numbers: cuts of the prediction and the mean loss between them.
+        curve: from the probability of the answered class to the share right.
+        model: for numbers: of a row's loss.
+        cells: calibration of the reference rows.
+        slices: parts of the traffic looked at by themselves.
+        by_slice: losses of the reference rows by slice.
     """
 
     binary: bool
@@ -60,7 +67,11 @@ class Yardstick:
     gap: float
     truths: dict[str, int] = field(default_factory=dict)
     by_class: dict[str, Losses] = field(default_factory=dict)
-    cells: tuple[Floats, Floats] = field(default=(np.zeros(0), np.zeros(1)))
+    curve: Curve = field(default=Curve())
+    model: LossModel | None = None
+    cells: Cells = field(default_factory=Cells)
+    slices: Slices = field(default=Slices())
+    by_slice: dict[str, Losses] = field(default_factory=dict)
 
     @classmethod
     def of(cls, schema: Schema, reference: pa.Table) -> Yardstick:
@@ -75,13 +86,16 @@ class Yardstick:
         if target.kind == "category":
             classes = tuple(target.classes)
             wrong = wrong_answers(reference[LABEL], truth)
-            guess = 1 - confidence(reference, classes)
+            sure = confidence(reference, classes)
+            curve = calibration.fit(sure, 1 - wrong)
+            guess = 1 - curve(sure)
             seen = ~np.isnan(wrong)
             at = indices(truth, classes)
             by_class = {c: losses.of(wrong[seen & (at == i)]) for i, c in enumerate(classes)}
             return cls(
                 True, "accuracy", 1.0, 1.0, classes, losses.of(wrong), losses.of(guess), _gap(wrong, guess),
                 {c: int((at == i).sum()) for i, c in enumerate(classes)}, by_class,
+                curve, None, Cells.of(guess, wrong), *_sliced(schema, reference, wrong),
             )  # fmt: skip
         value, true = (
             numbers(reference[VALUE]),
@@ -93,22 +107,36 @@ class Yardstick:
         spread = float(usual.std()) if len(usual) > 1 and usual.std() > 0 else 1.0
         cap = max(float(np.quantile(known, CAP)) / spread, 1e-12) if len(known) else 1.0
         loss = np.minimum(error / spread, cap)
-        cells = _cells(value, loss)
-        guess = _by_cell(value, cells)
+        model, guess = lossmodel.fit(schema, reference, loss)
+        slices, by_slice = _sliced(schema, reference, loss)
         return cls(
             False, "mean absolute error", spread, cap, (), losses.of(loss), losses.of(guess), _gap(loss, guess),
-            cells=cells,
+            model=model, slices=slices, by_slice=by_slice,
         )  # fmt: skip
 
     def guesses(self, table: pa.Table) -> Floats:
         """Estimated loss of each row of the log, without labels; NaN where the log says too little."""
-        if self.binary:
-            return (
-                1 - confidence(table, self.classes)
-                if {LABEL, "_probabilities"} <= set(table.column_names)
-                else _nan(table)
-            )
-        return _by_cell(numbers(table[VALUE]), self.cells) if VALUE in table.column_names else _nan(table)
+        if GUESS in table.column_names:
+            return numbers(table[GUESS])
+        if self.model is not None:
+            return self.model(table)
+        if self.binary and {LABEL, PROBABILITIES} <= set(table.column_names):
+            return 1 - self.curve(confidence(table, self.classes))
+        return np.full(table.num_rows, np.nan)
+
+    def kept(self, table: pa.Table, key_field: str | None = None) -> pa.Table:
+        """What `realised` needs of rows of the log once their labels land: no field, estimates and slices instead.
+
+        Args:
+            table: rows of the log.
+            key_field: the field by which labels may come.
+        """
+        names = [n for n in ("_id", "_time", LABEL, VALUE, key_field) if n and n in table.column_names]
+        found = table.select(list(dict.fromkeys(names)))
+        found = found.append_column(GUESS, pa.array(self.guesses(table), pa.float64(), from_pandas=True))
+        for name, mark in self.slices.mark(table).items():
+            found = found.append_column(name, mark)
+        return found
 
     def losses(self, table: pa.Table, truth: str = "_truth") -> Floats:
         """Loss of each row; NaN where the truth is not known or is no number."""
@@ -147,7 +175,8 @@ class Realised:
         by_class: losses by true class.
         n, total, squares: rows, losses and their squares by bucket, in order of time.
         first: time of the first row of each bucket, microseconds since 1970.
-        calibration: mean distance of confidence and share right over ten cells of confidence; NaN for numbers.
+        cells: calibration; empty for numbers.
+        slices: losses by slice.
         contradicted: rows with labels of different values.
         delay: median seconds from prediction to label.
     """
@@ -161,9 +190,10 @@ class Realised:
     total: Floats
     squares: Floats
     first: npt.NDArray[np.int64]
-    calibration: float
     contradicted: int
     delay: float
+    cells: Cells = field(default_factory=Cells)
+    slices: dict[str, Losses] = field(default_factory=dict)
 
 
 def realised(yardstick: Yardstick, table: pa.Table) -> Realised:
@@ -174,6 +204,7 @@ def realised(yardstick: Yardstick, table: pa.Table) -> Realised:
     order = order[np.isfinite(loss[order])]
     loss, guess, times = loss[order], guess[order], times[order]
     starts = np.unique(np.linspace(0, len(loss), min(BUCKETS, len(loss)) + 1).astype(np.int64))[:-1]
+    marks = {n: np.asarray(table[n])[order] for n in table.column_names if n.startswith(PREFIX)}
     truths: dict[str, int] = {}
     by_class: dict[str, Losses] = {}
     if yardstick.binary:
@@ -192,9 +223,10 @@ def realised(yardstick: Yardstick, table: pa.Table) -> Realised:
         total=_sums(loss, starts),
         squares=_sums(loss**2, starts),
         first=times[starts],
-        calibration=_calibration(1 - guess, 1 - loss) if yardstick.binary else math.nan,
         contradicted=int(pc.sum(table["_contradicted"]).as_py() or 0),
         delay=float(np.median(np.maximum(0.0, late - times))) / 1e6 if len(loss) else math.nan,
+        cells=Cells.of(guess, loss) if yardstick.binary else Cells(),
+        slices=yardstick.slices.losses(marks, loss),
     )
 
 
@@ -232,39 +264,15 @@ def _gap(loss: Floats, guess: Floats) -> float:
     return float(gap.var()) if len(gap) > 1 else 0.25
 
 
-def _cells(value: Floats, loss: Floats) -> tuple[Floats, Floats]:
-    seen = np.isfinite(value) & np.isfinite(loss)
-    if seen.sum() < 2 * CELLS:
-        return np.zeros(0), np.array([float(loss[seen].mean()) if seen.any() else math.nan])
-    cuts = np.unique(np.quantile(value[seen], np.linspace(0, 1, CELLS + 1)[1:-1]))
-    at = np.searchsorted(cuts, value[seen], side="right")
-    overall = float(loss[seen].mean())
-    means = [float(loss[seen][at == i].mean()) if (at == i).any() else overall for i in range(len(cuts) + 1)]
-    return cuts, np.array(means)
-
-
-def _by_cell(value: Floats, cells: tuple[Floats, Floats]) -> Floats:
-    found = cells[1][np.searchsorted(cells[0], value, side="right")]
-    return np.asarray(np.where(np.isfinite(value), found, np.nan))
+def _sliced(schema: Schema, reference: pa.Table, loss: Floats) -> tuple[Slices, dict[str, Losses]]:
+    """The slices, and the reference's losses in them."""
+    slices = Slices.of(schema, reference)
+    marks = {n: np.asarray(m) for n, m in slices.mark(reference).items()}
+    return slices, slices.losses(marks, loss)
 
 
 def _sums(values: Floats, starts: npt.NDArray[np.int64]) -> Floats:
     return np.asarray(np.add.reduceat(values, starts) if len(values) else np.zeros(0), np.float64)
 
 
-def _calibration(sure: Floats, right: Floats) -> float:
-    """Expected calibration error over ten equal cells (Naeini et al. 2015)."""
-    seen = np.isfinite(sure)
-    if not seen.any():
-        return math.nan
-    at = np.clip((sure[seen] * 10).astype(int), 0, 9)
-    n = np.bincount(at, minlength=10)
-    gap = np.abs(np.bincount(at, right[seen], 10) - np.bincount(at, sure[seen], 10))
-    return float(gap.sum() / n.sum())
-
-
-def _nan(table: pa.Table) -> Floats:
-    return np.full(table.num_rows, np.nan)
-
-
-__all__ = ["BUCKETS", "Estimate", "Realised", "Yardstick", "expected", "measured", "realised"]
+__all__ = ["BUCKETS", "GUESS", "Estimate", "Realised", "Yardstick", "expected", "measured", "realised"]

@@ -11,18 +11,20 @@ False alarms: without drift `watch` or more in at most `windows.watch_level` of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from trimtab.core.policies import Windows
-from trimtab.monitoring import wording
+from trimtab.monitoring import calibration, wording
+from trimtab.monitoring.calibration import Calibration
 from trimtab.monitoring.cause import Cause, cause_of
 from trimtab.monitoring.drift import Comparison, Moved
 from trimtab.monitoring.losses import Losses
 from trimtab.monitoring.performance import Realised, Yardstick
 from trimtab.monitoring.sequential import Look, change_point, scan
+from trimtab.monitoring.slices import Slice, worst
 
 Level = Literal["none", "watch", "drift"]
 ORDER: tuple[Level, ...] = ("none", "watch", "drift")
@@ -30,6 +32,8 @@ ORDER: tuple[Level, ...] = ("none", "watch", "drift")
 # How the layers share the level at which `watch` may be wrong: most to labels, because five points less accuracy in
 # three windows of 300 are barely more than chance, while inputs that move say so clearly at a quarter already.
 INPUTS, EXPECTED, REALISED, SLICES = 0.25, 0.05, 0.65, 0.05
+# Newest windows whose labels tell whether probabilities still hold.
+CALIBRATION_WINDOWS = 8
 # Fewer labelled rows in the newest two windows leave a verdict to the estimate.
 BLIND_ROWS = 30
 
@@ -78,6 +82,9 @@ class Decision:
         cause: what kind of drift it is.
         words: in plain English.
         look: the realised layer's most telling stretch.
+        calibration: whether the model's probabilities still hold; no part of the verdict.
+        calibrated: the same as a level: `drift` where they do not.
+        slice: the part of the traffic that most clearly got worse, where it says `watch`.
     """
 
     verdict: Level
@@ -88,6 +95,9 @@ class Decision:
     cause: Cause
     words: str
     look: Look
+    calibration: Calibration = field(default_factory=Calibration)
+    calibrated: Level = "none"
+    slice: Slice | None = None
 
 
 def decide(
@@ -103,7 +113,10 @@ def decide(
     """
     now = history[-1]
     inputs, moved = _inputs(now, policy)
+    held, calibrated = _calibration(history, yardstick, policy)
     expected, guess = _expected(history, yardstick, policy)
+    if expected == "drift" and calibrated != "none" and held.excess < 0:
+        expected = "watch"  # labels have shown that its doubt is too large to page on
     look = scan(
         yardstick.realised,
         [h.realised.losses for h in history if h.realised is not None],
@@ -115,11 +128,16 @@ def decide(
         realised = "drift"
     elif look.p <= REALISED * policy.watch_level:
         realised = "watch"
+    part = _slice(history, yardstick, policy)
+    if part is not None and realised == "none":
+        realised = "watch"
     layers: dict[str, Level] = {"inputs": inputs, "expected": expected, "realised": realised}
     verdict = max(layers.values(), key=ORDER.index)
 
     since, harm, cause = None, 0.0, Cause.unknown
-    if realised != "none":
+    if part is not None and look.p > REALISED * policy.watch_level:
+        since, harm = _since_span(history, part.span), part.harm * part.share
+    elif realised != "none":
         since, harm = _since_labels(history, yardstick), look.harm
         cause = cause_of(history, yardstick, look, inputs_moved=inputs != "none")
     elif verdict != "none":
@@ -128,8 +146,13 @@ def decide(
         if expected != "none" and inputs != "none":
             cause = Cause.covariate
     cost = harm * yardstick.spread * (rows_per_day or _rows_per_day(history))
-    words = wording.words(verdict, layers, moved, look, guess, yardstick, since, cost, cause)
-    return Decision(verdict, layers, moved, since, cost, cause, words, look)
+    overall = look.p <= REALISED * policy.watch_level
+    words = wording.words(verdict, layers, moved, look if overall else None, guess, yardstick, since, cost, cause, part)
+    if verdict == "none":
+        words = wording.quiet(look, yardstick)
+    if calibrated != "none":
+        words += " " + wording.uncalibrated(held)
+    return Decision(verdict, layers, moved, since, cost, cause, words, look, held, calibrated, part)
 
 
 def _inputs(now: Figures, policy: Windows) -> tuple[Level, list[Moved]]:
@@ -156,6 +179,39 @@ def _expected(history: Sequence[Figures], yardstick: Yardstick, policy: Windows)
     if lasting and look.p <= policy.drift_level:
         return "drift", look
     return "watch", now
+
+
+def _calibration(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> tuple[Calibration, Level]:
+    """Whether the model's probabilities still say what they said, over the newest windows with labels."""
+    parts = [
+        h.realised.cells for h in history[-4 * CALIBRATION_WINDOWS :] if h.realised is not None and h.realised.labelled
+    ]
+    held = calibration.check(yardstick.cells, parts[-CALIBRATION_WINDOWS:])
+    if not held.error > policy.harm or held.p > policy.watch_level:
+        return held, "none"
+    return held, "drift" if held.p <= policy.drift_level else "watch"
+
+
+def _slice(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> Slice | None:
+    """The part of the traffic that got worse, where that is no chance."""
+    parts = [h.realised for h in history if h.realised is not None and h.realised.slices]
+    if not parts or not yardstick.by_slice:
+        return None
+    found = worst(
+        yardstick.by_slice,
+        [p.slices for p in parts],
+        [p.labelled for p in parts],
+        policy.harm,
+        binary=yardstick.binary,
+    )
+    return found if found is not None and found.p <= SLICES * policy.watch_level else None
+
+
+def _since_span(history: Sequence[Figures], span: int) -> Since:
+    """From the first of the newest so many windows with labels."""
+    labelled = [i for i, h in enumerate(history) if h.realised is not None and h.realised.labelled]
+    first = labelled[-min(span, len(labelled))]
+    return Since(history[max(0, first - 1)].first, history[first].first, history[first].last)
 
 
 def _since_labels(history: Sequence[Figures], yardstick: Yardstick) -> Since | None:

@@ -37,6 +37,8 @@ class Verdict:
         first_time, last_time: of its predictions (RFC 3339).
         cause: covariate, label, concept or cannot tell.
         k: number of the verdict, from 1.
+        calibration: whether the model's probabilities still hold: level, error, p, rows, excess; None where unknown.
+        slice: the part of the traffic that got worse; None where none is clear.
     """
 
     window: int
@@ -55,6 +57,8 @@ class Verdict:
     last_time: str
     cause: str
     k: int = 1
+    calibration: Mapping[str, Any] | None = None
+    slice: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         """As record fields."""

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from trimtab.monitoring.calibration import Calibration
 from trimtab.monitoring.cause import Cause
 from trimtab.monitoring.drift import Moved
 from trimtab.monitoring.performance import Yardstick, measured
 from trimtab.monitoring.sequential import Look, chance_in_words
 
 if TYPE_CHECKING:
+    from trimtab.monitoring.slices import Slice
     from trimtab.monitoring.verdict import Level, Since
 
 _OURS = {"_label": "the model's answers", "_value": "the model's answers", "_confidence": "the model's confidence"}
@@ -27,19 +29,35 @@ def words(
     verdict: Level,
     layers: Mapping[str, Level],
     moved: Sequence[Moved],
-    look: Look,
+    look: Look | None,
     guess: Look,
     yardstick: Yardstick,
     since: Since | None,
     cost: float,
     cause: Cause,
+    part: Slice | None = None,
 ) -> str:
-    """The verdict's sentences."""
+    """The sentences of a verdict that is not `none`.
+
+    Args:
+        verdict: all layers together.
+        layers: by layer.
+        moved: fields that moved.
+        look: the stretch whose labels show harm; None where they do not, over all rows.
+        guess: the same of the estimate.
+        yardstick: the reference.
+        since: when it began.
+        cost: errors a day.
+        cause: what kind of drift it is.
+        part: the part of the traffic that got worse; None where none is clear.
+    """
     if verdict == "none":
-        return _quiet(look, yardstick)
+        return ""
     said = []
-    if layers["realised"] != "none":
+    if look is not None:
         said.append(_realised(look, yardstick))
+    if part is not None:
+        said.append(_part(part, yardstick, alone=look is None))
     if layers["expected"] != "none":
         said.append(_expected(guess, yardstick, alone=layers["realised"] == "none"))
     if since is not None and layers["realised"] != "none":
@@ -51,8 +69,10 @@ def words(
         said.append("Moved: " + "; ".join(field(m) for m in moved[:4]) + (", …." if len(moved) > 4 else "."))
     elif layers["realised"] != "none":
         said.append("No input moved noticeably.")
-    if layers["realised"] != "none":
+    if look is not None:
         said.append(_CAUSES[cause])
+    elif part is not None:
+        said.append("All rows together do not show it.")
     elif layers["expected"] == "none":
         said.append("Nothing shows that it hurts.")
     return " ".join(said)
@@ -74,12 +94,34 @@ def performance(loss: float, yardstick: Yardstick) -> str:
     return f"{shown:.1%}" if yardstick.binary else f"{shown:.4g}"
 
 
-def _quiet(look: Look, yardstick: Yardstick) -> str:
+def quiet(look: Look, yardstick: Yardstick) -> str:
+    """The sentence of a verdict that is `none`."""
     if not look.losses.n:
         return "Nothing moved; no labels yet."
     return (
         f"Nothing moved; {yardstick.unit} {performance(look.losses.mean, yardstick)} of {look.losses.n:,} "
         f"labelled rows, reference {performance(yardstick.realised.mean, yardstick)}."
+    )
+
+
+def uncalibrated(held: Calibration) -> str:
+    """That probabilities no longer hold."""
+    way = "too sure of itself" if held.excess > 0 else "too cautious" if held.excess < 0 else "off"
+    return (
+        f"The model's probabilities no longer hold: it is {way}, by {held.error:.1%} on average over the newest "
+        f"{held.rows:,} labelled rows; estimates without labels are off by as much."
+    )
+
+
+def _part(part: Slice, yardstick: Yardstick, *, alone: bool) -> str:
+    stretch = "the last window" if part.span == 1 else f"the last {part.span} windows"
+    unit = yardstick.unit.capitalize() if alone else "Worst"
+    then = yardstick.by_slice[part.name]
+    verb = "is" if alone else ":"
+    return (
+        f"{unit} where {part.name}{' ' if alone else ''}{verb} {performance(part.losses.mean, yardstick)} of "
+        f"{part.losses.n:,} labelled rows in {stretch}, against {performance(then.mean, yardstick)} there in the "
+        f"reference ({part.share:.0%} of the traffic)."
     )
 
 
