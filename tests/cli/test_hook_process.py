@@ -69,7 +69,7 @@ def test_it_answers_counts_and_ends_on_sigterm(hook: Hook) -> None:
     answer = httpx.post(f"{hook.url}/alerts", json=body, headers={"Authorization": f"Bearer {hook.token}"})
     assert (answer.status_code, answer.json()) == (202, {"reason": "the project file pauses campaigns"})
     text = httpx.get(hook.metrics).text
-    assert f'trimtab_campaign_state{{model="{MODEL}",state="idle"}} 1.0' in text
+    assert f'trimtab_campaign_state{{model="{MODEL}",state="paused"}} 1.0' in text
     assert "trimtab_store_errors_total" in text
     hook.process.send_signal(signal.SIGTERM)
     said = hook.process.communicate(timeout=120)[1]

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,16 +58,78 @@ class Campaign(Block):
     follow_up_windows: float = Field(default=3, gt=0, description="windows between a promotion and its follow-up")
     cooldown_windows: float = Field(default=2, ge=0, description="pause after a lost campaign, doubled each time")
     retrains_per_week: int = Field(default=20, ge=1, description="budget of pipeline runs that campaigns may start")
+    gpu_hours_per_week: float | None = Field(
+        default=None, gt=0, description="budget of GPU hours that campaigns' runs may take; none when left out"
+    )
+    run_hours: float = Field(
+        default=24.0, gt=0, description="a campaign's pipeline run that takes longer is ended and has failed, hours"
+    )
     approval: bool = Field(default=False, description="wait for `trimtab approve` before training")
     paused: bool = Field(default=False, description="never open a campaign")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A rollout's settings with every number filled in, by `Rollout.sized`.
+
+    Attributes:
+        shares: percent of requests at each canary step; empty promotes without a canary.
+        step_rows: answered canary rows needed at each step.
+        step_labelled: labelled rows needed before a promotion; 0 asks for no proof by labels.
+        margin: how much worse than the champion is no worse.
+        max_labelled: labelled rows after which an undecided version gives way.
+        max_minutes: minutes after which it does.
+    """
+
+    shares: tuple[int, ...]
+    step_rows: int
+    step_labelled: int
+    margin: float
+    max_labelled: int
+    max_minutes: float
 
 
 class Rollout(Block):
     """How a new version takes over."""
 
     strategy: Literal["canary", "replace"] = Field(default="canary", description="canary first, or replace at once")
-    shares: tuple[int, ...] = Field(default=(10, 50), description="percent of requests at each canary step")
-    step_rows: int = Field(default=100, ge=10, description="answered canary rows needed at each step")
-    step_labelled: int = Field(default=30, ge=0, description="labelled canary rows needed before the last step")
+    shares: tuple[int, ...] | None = Field(
+        default=None,
+        description="percent of requests at each canary step; by default 50, and first, where windows have more than "
+        "100 rows, what gives `step_rows` within a window",
+    )
+    step_rows: int | None = Field(
+        default=None,
+        ge=10,
+        description="answered canary rows needed at each step; by default a tenth of `windows.rows`, from 25 to 1000",
+    )
+    step_labelled: int = Field(
+        default=30,
+        ge=0,
+        description="labelled rows needed before a promotion; 0 promotes without proof by labels, "
+        "for models that never get any",
+    )
     margin: float = Field(default=0.01, ge=0, le=0.5, description="how much worse than the champion is no worse")
-    max_minutes: float = Field(default=1440.0, gt=0, description="a canary undecided for so long is decided as it is")
+    max_labelled: int | None = Field(
+        default=None,
+        ge=10,
+        description="labelled rows after which an undecided version gives way; by default five windows of them",
+    )
+    max_minutes: float = Field(default=10080.0, gt=0, description="minutes after which an undecided version gives way")
+
+    def sized(self, window_rows: int) -> Plan:
+        """The settings with what is not set chosen from the size of a window.
+
+        >>> Rollout().sized(300).shares, Rollout().sized(69).shares, Rollout(shares=(5,)).sized(69).shares
+        ((10, 50), (50,), (5,))
+        """
+        step_rows = self.step_rows or min(max(window_rows // 10, 25), 1000)
+        first = max(10, math.ceil(100 * step_rows / window_rows))
+        return Plan(
+            shares=self.shares if self.shares is not None else ((first, 50) if first < 25 else (50,)),
+            step_rows=step_rows,
+            step_labelled=self.step_labelled,
+            margin=self.margin,
+            max_labelled=self.max_labelled or 5 * window_rows,
+            max_minutes=self.max_minutes,
+        )

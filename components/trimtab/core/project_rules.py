@@ -121,7 +121,7 @@ def _candidates(parts: Mapping[str, Any]) -> Iterator[Found]:
 
 def _rollout(parts: Mapping[str, Any]) -> Iterator[Found]:
     rollout: Rollout | None = parts.get("rollout")
-    if rollout is None:
+    if rollout is None or rollout.shares is None:
         return
     shares = list(rollout.shares)
     if shares != sorted(set(shares)) or any(not 0 < s < 100 for s in shares):

@@ -16,21 +16,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core import ledger, rollouts, runs
 from trimtab.core.errors import StoreError, TrimtabError
 from trimtab.core.launch import Launcher, RetrainRequest
-from trimtab.core.records import create_record, utcnow
+from trimtab.core.records import create_record, parse_time, utcnow
 from trimtab.core.sources import resolve
 from trimtab.core.store.keys import number
-from trimtab.monitoring import campaign_data, judge, windows
-from trimtab.monitoring.campaign_open import Answer, answer, budget_spent
+from trimtab.monitoring import campaign_close, campaign_data, judge, windows
+from trimtab.monitoring.campaign_budget import spent
+from trimtab.monitoring.campaign_close import fate
+from trimtab.monitoring.campaign_open import Answer, answer
 from trimtab.monitoring.campaign_records import (
     AGAIN,
-    CLOSED,
     DATA,
     JUDGED,
     RUN,
@@ -41,7 +42,6 @@ from trimtab.monitoring.campaign_records import (
     all_campaigns,
     control,
     controls,
-    folder,
     newest,
     retrain_folder,
 )
@@ -66,7 +66,7 @@ def state(store: Store, model: str) -> CampaignState | None:
     last = found.retrains[-1]
     if last.judged is None and last.run is not None and runs.result(store, str(last.run["run_key"])) is not None:
         return replace(found, phase="judging")
-    if last.won and _fate(store, model, last) == "promoted":
+    if last.won and fate(store, model, last) == "promoted":
         return replace(found, phase="following")
     return found
 
@@ -136,12 +136,7 @@ class Stepper:
             ours = {at.version, *(r.version for r in at.retrains if r.version)}
             if champion not in ours:
                 why = f"{champion or 'nothing'} serves now, in place of {at.version}"
-        if not why:
-            return ""
-        for retrain in at.retrains:
-            if retrain.run is not None and retrain.judged is None:
-                self.launcher.cancel(str(retrain.run["run_key"]))
-        return self._close(at, "cancelled", why)
+        return self._close(at, "cancelled", why) if why else ""
 
     # -- debounce and follow-ups: choose data --------------------------------------------------------------------
 
@@ -211,7 +206,11 @@ class Stepper:
         key = str(last.run["run_key"])
         how = self.launcher.state(key)
         if how == "running":
-            return self._wait(f"run {key}")
+            limit = published(self.store, self.model, at.version).campaign.run_hours
+            if self.now() - parse_time(str(last.run["written_at"])) <= timedelta(hours=limit):
+                return self._wait(f"run {key}")
+            why = f"run {key} took longer than `campaign.run_hours`, {limit:g}, and was ended"
+            return self._failed(at, last, key, why)
         if how == "cancelled":
             return self._close(at, "cancelled" if last.k == 1 else "promoted", f"run {key} was cancelled")
         if how == "failed":
@@ -227,6 +226,9 @@ class Stepper:
             create_record(self.store, path, AGAIN, {"run_key": key})
             return f"campaign {at.n}: run {key} died and is taken up again"
         why = str(said[-1]["message"]) if said else f"run {key} died {last.again + 1} times without a result"
+        return self._failed(at, last, key, why)
+
+    def _failed(self, at: CampaignState, last: Retrain, key: str, why: str) -> str:
         self._judged(at, last, {"won": False, "failed": True, "why": why, "version": None, "run_key": key})
         return f"campaign {at.n}: retrain {last.k} failed: {why}"
 
@@ -250,7 +252,9 @@ class Stepper:
             if paired and paired.get("against") not in {None, "", last.data.get("against")}:
                 why = f"it was compared with {paired['against']}, not with {last.data.get('against')}"
             else:
-                won, why = judge.challenger(paired, about.rollout, int(last.data["judge_min"]))
+                policy = about.rollout.sized(about.windows.rows)
+                ruling = judge.challenger(paired, policy, int(last.data["judge_min"]))
+                won, why = ruling.released, ruling.why
         self._judged(
             at,
             last,
@@ -275,11 +279,11 @@ class Stepper:
     def _release(self, at: CampaignState, last: Retrain, said: Controls) -> str:
         assert last.judged is not None
         assert last.version is not None
-        fate = _fate(self.store, self.model, last)
-        if fate == "promoted":
+        came = fate(self.store, self.model, last)
+        if came == "promoted":
             return self._following(at, last, said)
-        if fate:
-            return self._lost(at, last, "rejected", fate)
+        if came:
+            return self._lost(at, last, "rejected", came)
         key = str(last.judged["run_key"])
         asked = [r for r in rollouts.requests(self.store, self.model) if (r.campaign, r.run_key) == (at.n, key)]
         if asked:
@@ -304,7 +308,7 @@ class Stepper:
         if last.k > about.campaign.follow_ups:
             return self._end(at)
         others = all_campaigns(self.store, self.model)
-        if budget_spent(others, about, self.now()) or about.campaign.paused:
+        if spent(self.store, others, about.campaign, self.now()).over(about.campaign) or about.campaign.paused:
             return self._end(at)
         if said.paused:
             return self._wait("paused")
@@ -320,7 +324,7 @@ class Stepper:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _lost(self, at: CampaignState, last: Retrain, outcome: Outcome, why: str) -> str:
-        if any(r.won and _fate(self.store, self.model, r) == "promoted" for r in at.retrains[: last.k - 1]):
+        if any(r.won and fate(self.store, self.model, r) == "promoted" for r in at.retrains[: last.k - 1]):
             return self._close(at, "promoted", f"follow-up {last.k - 1} did not win: {why}")
         return self._close(at, outcome, why)
 
@@ -329,35 +333,14 @@ class Stepper:
         return self._close(at, "promoted", f"{good[-1]} serves")
 
     def _close(self, at: CampaignState, outcome: Outcome, why: str) -> str:
-        champion = ledger.state(self.store, self.model).champion
-        verdict = windows.latest(self.store, self.model, champion) if champion else None
-        used = [r for r in at.retrains if r.version is not None and r.version == champion]
-        fields = {
-            "outcome": outcome,
-            "why": why,
-            "champion": champion,
-            "window": verdict.window if verdict else 0,
-            "data_end": used[-1].data["until"] if used else None,
-            "retrains": sum(r.run is not None for r in at.retrains),
-        }
-        create_record(self.store, f"{folder(self.model, at.n)}/closed.json", CLOSED, fields)
-        return f"campaign {at.n} closed: {outcome}, {why}"
+        # No run goes on for a campaign that is over; one that has ended is left alone.
+        for key in (str(r.run["run_key"]) for r in at.retrains if r.run is not None and r.version is None):
+            if self.launcher.state(key) == "running":
+                self.launcher.cancel(key)
+        return campaign_close.close(self.store, self.model, at, outcome, why)
 
     def _part(self, at: CampaignState, last: Retrain) -> str:
         return retrain_folder(self.model, at.n, last.k)
-
-
-def _fate(store: Store, model: str, retrain: Retrain) -> str:
-    """What became of a released version: `promoted`, why it did not, or empty while it is open."""
-    assert retrain.judged is not None
-    behind = int(retrain.judged.get("ledger_seq") or 0)
-    for entry in ledger.read(store, model):
-        if entry.seq > behind and entry.version == retrain.version:
-            if entry.event == "promoted":
-                return "promoted"
-            if entry.event in rollouts.FINAL:
-                return f"{entry.event.replace('_', ' ')}: {entry.why}"
-    return ""
 
 
 def step(store: Store, model: str, launcher: Launcher, now: Callable[[], datetime] = utcnow) -> list[str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core import ledger
 from trimtab.core.records import create_record, parse_time, utcnow
 from trimtab.monitoring import windows
+from trimtab.monitoring.campaign_budget import Spent, spent
 from trimtab.monitoring.campaign_records import OPENED, CampaignState, Controls, all_campaigns, controls, folder
 from trimtab.monitoring.champion import Published, published
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 # A lost campaign's cool-down doubles with each loss in a row, so many times at most.
 DOUBLINGS = 5
-WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def answer(store: Store, model: str, *, why: str = "", now: datetime | None = No
             return Answer(campaigns[-1].n)
         verdict = windows.latest(store, model, champion)
         about = published(store, model, champion)
-        reason = refusal(about, verdict, campaigns, controls(store, model), now or utcnow())
+        taken = spent(store, campaigns, about.campaign, now or utcnow())
+        reason = refusal(about, verdict, campaigns, controls(store, model), taken)
         if reason or verdict is None:
             return Answer(reason=reason)
         n = len(campaigns) + 1
@@ -69,7 +70,7 @@ def answer(store: Store, model: str, *, why: str = "", now: datetime | None = No
 
 
 def refusal(
-    about: Published, verdict: Verdict | None, campaigns: Sequence[CampaignState], said: Controls, now: datetime
+    about: Published, verdict: Verdict | None, campaigns: Sequence[CampaignState], said: Controls, taken: Spent
 ) -> str:
     """Why no campaign may open now; empty where one may. Pure.
 
@@ -78,7 +79,7 @@ def refusal(
         verdict: the newest verdict about it.
         campaigns: all of the model's campaigns, each closed.
         said: what people said.
-        now: the present moment.
+        taken: what the campaigns have spent.
     """
     if verdict is None:
         return f"{about.version} has no window with a verdict yet"
@@ -88,19 +89,10 @@ def refusal(
         return "the project file pauses campaigns"
     if said.paused:
         return f"paused: {said.why}" if said.why else "paused"
-    if spent := budget_spent(campaigns, about, now):
-        return spent
+    if over := taken.over(about.campaign):
+        return over
     if campaigns:
         return after(campaigns, about, verdict)
-    return ""
-
-
-def budget_spent(campaigns: Sequence[CampaignState], about: Published, now: datetime) -> str:
-    """Why the budget of pipeline runs allows no more; empty while it does."""
-    runs = [r.run for c in campaigns for r in c.retrains if r.run is not None]
-    recent = sum(parse_time(r["written_at"]) > now - WEEK for r in runs)
-    if recent >= about.campaign.retrains_per_week:
-        return f"the budget of retrains is spent: {recent} in 7 days, {about.campaign.retrains_per_week} allowed"
     return ""
 
 
@@ -115,6 +107,8 @@ def after(campaigns: Sequence[CampaignState], about: Published, verdict: Verdict
         return ""
     if last.closing.get("champion") != about.version:
         return ""
+    if last.closing.get("undecided") and not (len(campaigns) > 1 and campaigns[-2].closing.get("undecided")):
+        return ""  # nothing was shown, and the data have grown since: the next one may begin at once
     losses = 0
     for campaign in reversed(campaigns):
         if campaign.outcome == "promoted":
