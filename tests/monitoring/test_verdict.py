@@ -96,9 +96,8 @@ def test_labels_that_show_no_harm_silence_the_estimate() -> None:
         watched.window(300, shift=1.6)
         last = watched.history[-1]
         assert last.realised is not None
-        right = replace(
-            last.realised, losses=of(np.zeros(300)), total=0 * last.realised.total, squares=0 * last.realised.squares
-        )
+        nothing = 0 * last.realised.total
+        right = replace(last.realised, losses=of(np.zeros(300)), total=nothing, squares=nothing, slices={})
         watched.history[-1] = replace(last, realised=right)
     said = decide(watched.history, watched.yardstick, watched.policy)
     assert said.verdict == "watch"
