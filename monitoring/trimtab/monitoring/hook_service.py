@@ -16,6 +16,7 @@ from trimtab.monitoring.actuators import Actuator
 from trimtab.monitoring.campaign_data import Readers
 from trimtab.monitoring.campaign_open import Answer
 from trimtab.monitoring.controller import Controller
+from trimtab.monitoring.shared_work import SharedWork
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
@@ -51,6 +52,7 @@ class HookService:
         self.poll_seconds = poll_seconds
         self.readers = Readers()
         self.waiting: dict[str, str] = {}
+        self._answering: dict[str, SharedWork[Answer]] = {}
         self._nudged = threading.Event()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,10 +62,11 @@ class HookService:
         return list(self.names) if self.names else bundle.list_models(self.store)
 
     def answer(self, model: str, why: str) -> Answer:
-        """Answer an alert about a model."""
-        if model not in self.models():
+        """Answer an alert about a model; those of a storm share what was looked up after they came."""
+        if model not in self._answering and model not in self.models():
             return Answer(reason=f"no model is called {model!r}")
-        found = campaign.answer(self.store, model, why=why)
+        shared = self._answering.setdefault(model, SharedWork())
+        found = shared.result(lambda: campaign.answer(self.store, model, why=why))
         self._nudged.set()
         return found
 
