@@ -14,10 +14,13 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from trimtab.core import bundle
 from trimtab.core.errors import NotFound, RequestError, TrimtabError
 from trimtab.core.store.keys import is_key
 from trimtab.core.tokens import TokenFile
+from trimtab.monitoring import hook_pages, pages
 from trimtab.monitoring.campaign_open import Answer
+from trimtab.monitoring.sign_in import Sessions
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
@@ -67,13 +70,17 @@ def make_app(
         status: the state of every model, JSON.
     """
     app = FastAPI(title="Trimtab retrain hook", docs_url=None, redoc_url=None)
+    sessions = Sessions(tokens)
 
     def allowed(request: Request) -> None:
-        if not tokens.accepts_header(request.headers.get("authorization", "")):
+        by_header = tokens.accepts_header(request.headers.get("authorization", ""))
+        if not by_header and not hook_pages.signed_in(sessions, request):
             raise RequestError(401, "no accepted token", hint="send `Authorization: Bearer <token>`")
 
     @app.exception_handler(RequestError)
-    async def refused(_: Request, error: RequestError) -> Response:
+    async def refused(request: Request, error: RequestError) -> Response:
+        if hook_pages.wants_page(request):
+            return hook_pages.refusal(request, error)
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
         return JSONResponse({"error": error.sentence()}, error.status, headers)
 
@@ -111,11 +118,17 @@ def make_app(
     def get_status() -> dict[str, Any]:
         return status()
 
+    app.include_router(hook_pages.make_router(store, sessions, lambda: bundle.list_models(store), allowed))
+
     @app.get("/{kind}/{rest:path}", dependencies=[Depends(allowed)])
-    def read(kind: str, rest: str) -> Response:
+    def read(request: Request, kind: str, rest: str) -> Response:
         if kind not in READABLE:
             raise RequestError(404, "nothing here", object=f"/{kind}", expected=", ".join(f"/{r}/…" for r in READABLE))
-        return _read(store, f"{kind}/{rest}")
+        if not hook_pages.wants_page(request):
+            return _read(store, f"{kind}/{rest}")
+        page = pages.page(store, kind, rest)
+        # What names a file is shown as it is, and nothing else: a list of keys is for programs.
+        return _read(store, f"{kind}/{rest.rstrip('/')}") if page is None else hook_pages.shown(page)
 
     return app
 
