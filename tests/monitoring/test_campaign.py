@@ -24,7 +24,7 @@ from trimtab.monitoring import campaign
 from trimtab.monitoring.campaign_records import all_campaigns
 from trimtab.monitoring.hook_service import HookService
 
-ROLLOUT = {"shares": [50], "step_rows": 10, "step_labelled": 10}
+ROLLOUT = {"shares": [50], "step_rows": 10, "step_labelled": 0}
 FOLLOWED = {"rollout": ROLLOUT, "campaign": {"follow_ups": 1, "follow_up_windows": 1}}
 
 
@@ -72,7 +72,7 @@ def test_a_drift_is_answered_from_alert_to_promotion(world: World) -> None:
         "outcomes": ["promoted"],
         "runs": 1,
         "requests": 1,
-        "events": [("promoted", 0), ("published", 0), ("canaried", 50), ("promoted", 0)],
+        "events": [("promoted", 0), ("published", 0), ("shadowed", 0), ("canaried", 50), ("promoted", 0)],
     }
     closed = all_campaigns(world.store, MODEL)[0]
     data = closed.retrains[0].data
@@ -121,7 +121,7 @@ def test_two_hooks_make_one_campaign_one_run_one_rollout(world: World) -> None:
             thread.join()
     told = story(world.store)
     assert (told["opened"], told["outcomes"], told["runs"], told["requests"]) == (1, ["promoted"], 1, 1)
-    assert [e for e, _ in told["events"]] == ["promoted", "published", "canaried", "promoted"]
+    assert [e for e, _ in told["events"]] == ["promoted", "published", "shadowed", "canaried", "promoted"]
 
 
 def play(world: World, open_store: Callable[[], Store], launcher: Runs) -> None:
@@ -251,5 +251,8 @@ def test_killed_with_signal_9_at_200_random_moments_each_campaign_ends_once(tmp_
             told = story(world.store)
             numbers = (told["opened"], told["outcomes"], told["runs"], told["requests"])
             assert numbers == (1, ["promoted"], 2, 2), campaigns
-            assert [e for e, _ in told["events"]] == ["promoted", *["published", "canaried", "promoted"] * 2]
+            assert [e for e, _ in told["events"]] == [
+                "promoted",
+                *["published", "shadowed", "canaried", "promoted"] * 2,
+            ]
             logging.getLogger(__name__).info("campaign %d ended after %d kills in all", campaigns, kills)

@@ -18,7 +18,7 @@ from trimtab.monitoring import campaign
 from trimtab.monitoring.campaign_records import all_campaigns
 from trimtab.monitoring.hook_service import HookService
 
-LOSING = {"against": None, "n": 20, "both_right": 10, "challenger_only": 0, "champion_only": 5, "both_wrong": 5}
+LOSING = {"against": None, "n": 20, "both_right": 5, "challenger_only": 0, "champion_only": 12, "both_wrong": 3}
 
 
 def make(store: Store, folder: Path, labelled: bool = True, **blocks: Any) -> tuple[World, str]:
@@ -99,7 +99,7 @@ def test_a_challenger_that_loses_is_kept_with_the_reason_and_then_it_cools_down(
     hook.answer(MODEL, "")
     hook.round()
     lost = only(world)
-    assert (lost.outcome, lost.why) == ("rejected", "10 of 20 right, the champion 15")
+    assert (lost.outcome, lost.why) == ("rejected", "shown to be worse: 5 of 20 right, the champion 17")
     assert world.state().champion == version
     assert story(store)["requests"] == 0
     # The cool-down is two windows, then four.

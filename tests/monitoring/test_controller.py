@@ -58,16 +58,18 @@ def test_a_canary_is_judged_on_frozen_evidence(world: World) -> None:
     step(world)
     assert (world.state().canary, world.state().canary_percent) == (new, 50)
     assert step(world) == []
-    assert rollouts.evidence(world.store, MODEL, n) == []
+    assert len(rollouts.evidence(world.store, MODEL, n)) == 1
     answer_canary(world)
     step(world)
     assert world.state().champion == new
     last = ledger.read(world.store, MODEL)[-1]
     frozen = rollouts.evidence(world.store, MODEL, n)
     assert last.evidence is not None
-    assert (last.evidence["key"], last.evidence["digest"]) == (frozen[0].key, frozen[0].digest)
-    assert frozen[0].figures["canary"]["rows"] == 20
-    assert frozen[0].figures["champion"]["wrong"] == 6
+    assert (last.evidence["key"], last.evidence["digest"]) == (frozen[1].key, frozen[1].digest)
+    assert frozen[1].figures["canary"]["rows"] == 20
+    assert frozen[1].figures["champion"]["wrong"] == 6
+    # The bundles here hold no model that could answer the log again.
+    assert not frozen[1].figures["replayed"]
     assert world.state().before(new) == first
 
 
@@ -111,7 +113,7 @@ def test_an_undecided_canary_is_decided_after_its_time(world: World) -> None:
     ask(world, new)
     step(world)
     late = controller.Controller(world.store, MODEL, Place(), Readers())
-    late.now = lambda: utcnow() + timedelta(days=2)
+    late.now = lambda: utcnow() + timedelta(days=8)
     late.step()
     assert events(world)[-1] == ("rejected", new)
 
@@ -176,7 +178,7 @@ def test_two_controllers_append_once(world: World) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [e for e, v in events(world) if v == new] == ["published", "canaried", "promoted"]
+    assert [e for e, v in events(world) if v == new] == ["published", "shadowed", "canaried", "promoted"]
 
 
 def test_rollback_returns_to_the_one_before_and_only_a_person_brings_it_back(world: World) -> None:
@@ -296,4 +298,4 @@ def test_the_story_of_a_played_campaign_is_in_order(world: World) -> None:
     world.log(version, START, [i % 2 == 0 for i in range(40)])
     world.verdict(version, 1)
     play(world, lambda: world.store, Runs(world))
-    assert [e for e, _ in story(world.store)["events"]] == ["promoted", "published", "canaried", "promoted"]
+    assert [e for e, _ in story(world.store)["events"]] == ["promoted", "published", "shadowed", "canaried", "promoted"]

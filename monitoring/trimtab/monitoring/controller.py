@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +21,10 @@ from trimtab.monitoring.actuators import Actuator
 from trimtab.monitoring.campaign_data import Readers
 from trimtab.monitoring.campaign_records import controls, fold, folder
 from trimtab.monitoring.champion import Published, published
+from trimtab.monitoring.replay import Replays
 
 if TYPE_CHECKING:
+    from trimtab.core.policies import Plan
     from trimtab.core.rollouts import Request
     from trimtab.core.store import Store
 
@@ -40,6 +42,7 @@ class Controller:
         actuator: the place where versions serve; None for a command that appends what needs no evidence.
         readers: the logs' readers, kept between steps.
         now: the clock.
+        replays: answers the log with both versions; kept between steps, so that each row is answered once.
     """
 
     store: Store
@@ -47,6 +50,7 @@ class Controller:
     actuator: Actuator | None
     readers: Readers
     now: Callable[[], datetime] = utcnow
+    replays: Replays = field(default_factory=Replays)
 
     def step(self) -> list[str]:
         """Decide what can be decided now; what was appended, in words."""
@@ -92,13 +96,13 @@ class Controller:
     def _promote(self, state: ledger.State, one: Request) -> str:
         if self._about(one.version) is None:
             return self._append(state, "rejected", one.version, one, "no such version is published")
-        if state.canary is not None and state.canary != one.version:
-            return self._append(state, "rejected", state.canary, one, f"superseded: {one.version} was promoted by hand")
+        for other in _tried(state, one.version):
+            return self._append(state, "rejected", other, one, f"superseded: {one.version} was promoted by hand")
         return self._append(state, "promoted", one.version, one, one.why, who=one.who)
 
     def _roll_back(self, state: ledger.State, one: Request) -> str:
-        if state.canary is not None and state.canary != one.version:
-            return self._append(state, "rejected", state.canary, one, f"superseded: {one.version} was rolled back")
+        for other in _tried(state, one.version):
+            return self._append(state, "rejected", other, one, f"superseded: {one.version} was rolled back")
         if one.version == state.champion and state.before(one.version) is None:
             return self._append(state, "promoted", one.version, one, "it stays: there is no version to return to")
         return self._append(state, "rolled_back", one.version, one, one.why, who=one.who)
@@ -126,49 +130,54 @@ class Controller:
             return self._append(state, "published", one.version, one, one.why, who=one.who)
         if state.champion is None:
             return self._append(state, "promoted", one.version, one, "the first version that passes its gates")
-        if about.rollout.strategy == "replace" or not about.rollout.shares:
+        plan = about.rollout.sized(about.windows.rows)
+        if about.rollout.strategy == "replace" or not plan.shares:
             return self._append(state, "promoted", one.version, one, f"replaces at once: {one.why}")
-        if state.canary is not None and state.canary != one.version:
-            return self._append(state, "rejected", state.canary, one, f"superseded by {one.version}")
-        if state.canary is None:
-            return self._append(state, "canaried", one.version, one, one.why, percent=about.rollout.shares[0])
-        return self._canary(state, entries, one, about)
+        for other in _tried(state, one.version):
+            return self._append(state, "rejected", other, one, f"superseded by {one.version}")
+        if one.version not in (state.canary, state.shadow):
+            return self._append(state, "shadowed", one.version, one, one.why)
+        return self._try(state, entries, one, about, plan)
 
-    def _canary(self, state: ledger.State, entries: list[ledger.Entry], one: Request, about: Published) -> str | None:
+    def _try(
+        self, state: ledger.State, entries: list[ledger.Entry], one: Request, about: Published, plan: Plan
+    ) -> str | None:
+        """Judge the version that is in the shadow or answers a share."""
         assert state.champion is not None
         assert self.actuator is not None
-        begun = [e for e in entries if e.version == one.version and e.event == "canaried" and e.seq > one.after_seq]
-        known = int((begun[0].evidence or {}).get("refusals") or 0) if begun else 0
+        ours = [e for e in entries if e.version == one.version and e.seq > one.after_seq]
+        begun = [e for e in ours if e.event in {"shadowed", "canaried"}]
+        known = int((begun[0].evidence or {}).get("refusals") or 0)
         refused = self._refusals(one.version)
         if len(refused) > known:
             return self._append(state, "refused", one.version, one, refused[-1])
-        step = max(len(begun) - 1, 0)
-        reader = self.readers.of(self.store, self.model, about)
-        figures = evidence.figures(
-            reader,
-            one.version,
-            state.champion,
-            begun[-1].at,
-            self.now(),
-            step,
-            self.actuator.failures(self.model),
+        counted = self.actuator.failures(self.model)
+        champion = published(self.store, self.model, state.champion)
+        source = evidence.Source(
+            self.store,
+            self.model,
+            self.readers.of(self.store, self.model, about),
+            self.replays.of(self.store, self.model),
         )
-        if judge.canary(figures, about.rollout).move == "wait":
+        figures = evidence.gather(source, about, champion, begun, self.now(), counted)
+        if judge.canary(figures, plan).move == "wait":
             return None
         # Figures are frozen before they are judged: what the ledger points at is what was decided on.
         k = len(rollouts.evidence(self.store, self.model, one.n)) + 1
         rollouts.write_evidence(self.store, self.model, one.n, k, figures.record())
         frozen = rollouts.evidence(self.store, self.model, one.n)[k - 1]
-        decision = judge.canary(judge.Figures.from_record(frozen.figures), about.rollout)
-        facts = {"key": frozen.key, "digest": frozen.digest}
+        decision = judge.canary(judge.Figures.from_record(frozen.figures), plan)
+        facts: dict[str, Any] = {"key": frozen.key, "digest": frozen.digest}
         if decision.move == "back":
+            facts |= {"undecided": True} if decision.undecided else {}
             return self._append(state, "rejected", one.version, one, decision.why, facts=facts)
-        if decision.move == "wait":
-            return None
-        if step + 1 < len(about.rollout.shares):
-            percent = about.rollout.shares[step + 1]
+        if decision.move == "raise":
+            facts |= {"step": decision.step, "counted": {v: list(c) for v, c in counted.items()}}
+            percent = plan.shares[decision.step]
             return self._append(state, "canaried", one.version, one, decision.why, percent=percent, facts=facts)
-        return self._append(state, "promoted", one.version, one, decision.why, facts=facts)
+        if decision.move == "promote":
+            return self._append(state, "promoted", one.version, one, decision.why, facts=facts)
+        return None
 
     def _champion_refused(self, state: ledger.State, entries: list[ledger.Entry]) -> str | None:
         """Go back one version where a server refuses what was promoted last; once, never down a whole history."""
@@ -221,6 +230,11 @@ class Controller:
         )
         share = f" at {percent} %" if percent else ""
         return f"{version} {event.replace('_', ' ')}{share}: {why}" if after is not None else ""
+
+
+def _tried(state: ledger.State, version: str) -> list[str]:
+    """The versions that are tried at this moment, but for one."""
+    return [v for v in (state.canary, state.shadow) if v not in (None, version)]
 
 
 def step(store: Store, model: str, actuator: Actuator) -> list[str]:

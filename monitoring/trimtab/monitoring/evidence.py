@@ -1,32 +1,111 @@
-"""From the log, the labels and the servers' counters to the figures that a canary is judged on."""
+"""From the log, the labels and the servers' counters to the figures that a version is judged on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trimtab.monitoring.judge import Arm, Figures
+from trimtab.core import runs
+from trimtab.monitoring.campaign_data import paired
+from trimtab.monitoring.judge import SHADOW, Arm, Figures
 from trimtab.monitoring.log_reader import LogReader
+from trimtab.monitoring.paired import Paired
+from trimtab.monitoring.replay import Replay, unseen_from
 
+if TYPE_CHECKING:
+    from trimtab.core import ledger
+    from trimtab.core.store import Store
+    from trimtab.monitoring.champion import Published
+
+# Version to (requests, requests answered with 5xx), as the servers count them.
+Counted = Mapping[str, tuple[int, int]]
 # An answer is slow above both of these, measured from the champion's 95th percentile.
 SLOW_FACTOR, SLOW_MS = 2.0, 20.0
 
 
-def figures(
-    reader: LogReader,
-    canary: str,
-    champion: str,
-    since: datetime,
+@dataclass(frozen=True)
+class Source:
+    """Where the figures of a model come from: the store, its log's reader, and what answers the log again."""
+
+    store: Store
+    model: str
+    reader: LogReader
+    replay: Replay
+
+
+def gather(
+    source: Source,
+    canary: Published,
+    champion: Published,
+    begun: Sequence[ledger.Entry],
     now: datetime,
-    step: int,
-    failures: Mapping[str, tuple[int, int]],
+    counted: Counted,
 ) -> Figures:
+    """All that is known of a version that is tried, beside the champion.
+
+    Args:
+        source: where from.
+        canary: the version that is tried.
+        champion: the version that it is compared with.
+        begun: its ledger entries `shadowed` and `canaried` in this rollout, in order; the last one began the step.
+        now: the present moment.
+        counted: version to (requests, requests answered with 5xx), as the servers count them; versions may lack.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    last, first = begun[-1], begun[0]
+    facts = dict(last.evidence or {})
+    step = int(facts.get("step", 0)) if last.event == "canaried" else SHADOW
+    arms = Arm(), Arm()
+    if step > SHADOW:
+        since = _since(counted, facts.get("counted") or {})
+        arms = count(source.reader, canary.version, champion.version, last.at, since)
+    unseen = max(unseen_from(source.store, source.model, about) for about in (canary, champion))
+    replayed = source.replay.compare(source.reader, canary.version, champion.version, unseen, first.at)
+    both, before = replayed.paired, replayed.before
+    if replayed.cannot:
+        both = _kept(source, canary, champion)
+        before = both.n
+    return Figures(
+        canary=arms[0],
+        champion=arms[1],
+        minutes=(now - first.at).total_seconds() / 60,
+        step=step,
+        paired=both,
+        replayed=not replayed.cannot,
+        before=before,
+        replay_failed=replayed.failed,
+    )
+
+
+def _since(counted: Counted, then: Mapping[str, Any]) -> Counted:
+    """What the servers counted since a moment; one that was started again in between counts from its start."""
+    found = {}
+    for version, (requests, failed) in counted.items():
+        requests_then, failed_then = then.get(version) or (0, 0)
+        restarted = requests < requests_then or failed < failed_then
+        found[version] = (requests, failed) if restarted else (requests - requests_then, failed - failed_then)
+    return found
+
+
+def _kept(source: Source, canary: Published, champion: Published) -> Paired:
+    """Both versions on the rows that the training run kept for judging, as it counted them."""
+    result = runs.result(source.store, canary.run_key) if canary.run_key else None
+    found = paired(source.store, canary.run_key, str(result.get("winner", ""))) if result else None
+    if found is None or found.get("against") not in (None, "", champion.version):
+        return Paired()
+    return Paired.from_record(found)
+
+
+def count(reader: LogReader, canary: str, champion: str, since: datetime, counted: Counted) -> tuple[Arm, Arm]:
     """Count what both versions did since a canary step began.
 
     Args:
@@ -34,9 +113,7 @@ def figures(
         canary: the version that is tried.
         champion: the version that it is compared with.
         since: when the step began.
-        now: the present moment.
-        step: number of the step, from 0.
-        failures: version to (requests, requests answered with 5xx), as the servers count them; versions may lack.
+        counted: requests and failed requests by version since then.
     """
     table = reader.joined(since, [canary, champion])
     rows = {v: _of(table, v) for v in (canary, champion)}
@@ -49,7 +126,7 @@ def figures(
     wrong = _wrong(rows[canary], rows[champion])
 
     def arm(version: str) -> Arm:
-        requests, failed = failures.get(version, (0, 0))
+        requests, failed = counted.get(version, (0, 0))
         bad = wrong[0 if version == canary else 1]
         return Arm(
             rows=rows[version].num_rows,
@@ -60,7 +137,7 @@ def figures(
             failed=failed,
         )
 
-    return Figures(arm(canary), arm(champion), (now - since).total_seconds() / 60, step)
+    return arm(canary), arm(champion)
 
 
 def _of(table: pa.Table, version: str) -> pa.Table:

@@ -16,6 +16,7 @@ from trimtab.monitoring.actuators import Actuator
 from trimtab.monitoring.campaign_data import Readers
 from trimtab.monitoring.campaign_open import Answer
 from trimtab.monitoring.controller import Controller
+from trimtab.monitoring.replay import Replays
 from trimtab.monitoring.shared_work import SharedWork
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class HookService:
         self.names = tuple(models)
         self.poll_seconds = poll_seconds
         self.readers = Readers()
+        self.replays = Replays()
         self.waiting: dict[str, str] = {}
         self._answering: dict[str, SharedWork[Answer]] = {}
         self._nudged = threading.Event()
@@ -84,7 +86,7 @@ class HookService:
     def step(self, model: str) -> list[str]:
         """Step one model; what was done, in words."""
         # The rollout first: what it decides is what the campaign waits for. And again, for what that asks.
-        controller = Controller(self.store, model, self.actuator, self.readers)
+        controller = Controller(self.store, model, self.actuator, self.readers, replays=self.replays)
         stepper = campaign.Stepper(self.store, model, self.launcher, self.readers)
         done = controller.step()
         moved = stepper.step()

@@ -1,13 +1,17 @@
 """The judge: pure functions from counts to a decision, with the words for it.
 
-Two decisions. `challenger` looks at a retrained version and the champion on the same fresh labelled rows and asks
-whether the challenger is no worse by more than the margin: it has the newer data, and a gate that wants proof of
-being better starves the loop. `canary` looks at a version that answers a share of live requests and says promote
-(take the next step), wait, or back; harm must be shown by a test that may be looked at after every request.
+`challenger` rules on a retrained version by the rows that its run kept out of training: into the rollout, or not.
+`canary` rules on a version in the shadow and behind it, while it answers a share of the requests. Both read the same
+paired evidence (`paired.Paired`), which grows with each labelled row, whoever answered it, and one rule holds from the
+first row to the last:
 
-The test is universal inference (Wasserman, Ramdas and Balakrishnan 2020, "Universal inference", PNAS 117): a
-mixture likelihood of both arms over the largest likelihood under "no worse by more than the margin" is an e-process,
-so the chance that it ever reaches 1/alpha is at most alpha, however often one looks and at any number of rows.
+- promoted is only what is shown to be no worse than the champion by more than the margin;
+- taken back is only what is shown to be worse, or to fail or to be slow;
+- what neither is shown of gives way after `max_labelled` rows or `max_minutes`: the champion stays, nothing is proven.
+
+Shown means an e-value (see `evalues`) past a level, so that looking after every row costs nothing: at most `ALPHA` of
+the versions that are worse by more than the margin are ever promoted, and at most `ALPHA` of those that are no worse
+are ever taken back, on any number of rows. docs/releases.md has what that means in numbers.
 """
 
 from __future__ import annotations
@@ -17,16 +21,28 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from trimtab.core.policies import Rollout
+from trimtab.core.policies import Plan
+from trimtab.monitoring import evalues
+from trimtab.monitoring.paired import Paired
 
-# Chance that a version that is no worse is ever taken back, over all tests and steps of one canary.
+# Chance that a version that is worse by more than the margin is ever promoted, and that one that is no worse than the
+# champion is ever taken back.
 ALPHA = 0.01
-# A canary goes on unless the one-sided lower bound of its extra errors at this z (90 %) lies above the margin.
+# Of the second, what each test may spend.
+WRONG_ALPHA, FAILED_ALPHA, SLOW_ALPHA = 0.006, 0.002, 0.002
+# So much evidence of being no worse skips the small shares.
+LIKELY = 10.0
+# So much evidence of being worse keeps a version in the shadow, or at its share.
+DOUBT = 3.0
+# Of failures and slowness, whose margins are wide, an extra share whose lower 90 % bound is over the margin does.
 DOUBT_Z = 1.2816
 # Slower than both twice the champion's 95th percentile and 20 ms above it is slow; so many more may be.
 SLOW_MARGIN = 0.10
 # So many more requests may fail.
 FAILED_MARGIN = 0.005
+# The step of a version that answers no live request yet.
+SHADOW = -1
+NOTHING = Paired()
 
 
 @dataclass(frozen=True)
@@ -52,22 +68,31 @@ class Arm:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a canary is judged on: both arms over the same step, and how long it has lasted.
+    """What a version is judged on.
 
     Attributes:
         canary, champion: what each version did since the step began.
-        minutes: since the step began.
-        step: number of the step, from 0.
+        minutes: since the rollout began.
+        step: number of the step, from 0; `SHADOW` before.
+        paired: both versions on the rows that neither was trained on, from before the rollout and since.
+        replayed: whether these are all rows of the log; where it cannot be answered again (a private field is not in
+            it), they are only what the training run kept for judging, and the arms' own rows count too.
+        before: labelled rows of `paired` that were there when the rollout began.
+        replay_failed: rows of the log that the version could not answer.
     """
 
     canary: Arm
     champion: Arm
     minutes: float
     step: int
+    paired: Paired = NOTHING
+    replayed: bool = True
+    before: int = 0
+    replay_failed: int = 0
 
     def record(self) -> dict[str, Any]:
         """The figures as a record's fields."""
-        return asdict(self)
+        return asdict(self) | {"paired": self.paired.record()}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Figures:
@@ -77,151 +102,175 @@ class Figures:
             champion=Arm(**record["champion"]),
             minutes=float(record["minutes"]),
             step=int(record["step"]),
+            paired=Paired.from_record(record.get("paired") or {}),
+            replayed=bool(record.get("replayed", True)),
+            before=int(record.get("before") or 0),
+            replay_failed=int(record.get("replay_failed") or 0),
         )
 
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision and the sentence that says why."""
+    """A decision and the sentence that says why.
 
-    move: Literal["promote", "wait", "back"]
+    Attributes:
+        move: `raise` to `step`, `promote`, `wait`, or `back`.
+        why: in words.
+        step: the step to go to, for `raise`.
+        undecided: of `back`, that nothing was shown: rows or time ran out and the champion stays.
+    """
+
+    move: Literal["raise", "promote", "wait", "back"]
     why: str
+    step: int = SHADOW
+    undecided: bool = False
 
 
-def harm_evidence(bad: int, n: int, bad_champion: int, n_champion: int, margin: float) -> float:
-    """Evidence (an e-value) that the canary's bad share exceeds the champion's by more than `margin`.
+@dataclass(frozen=True)
+class Ruling:
+    """What `challenger` says of a retrained version.
+
+    Attributes:
+        move: `promote` (shown no worse by the margin), `wait` (not yet, nor shown worse) or `reject`.
+        why: in words.
+        evidence: the e-value for being no worse by the margin; 100 shows it at 99 %.
+    """
+
+    move: Literal["promote", "wait", "reject"]
+    why: str
+    evidence: float = 0.0
+
+    @property
+    def released(self) -> bool:
+        """Whether it goes into its rollout: shadow and canary go on collecting what is not shown yet."""
+        return self.move != "reject"
+
+
+def challenger(paired: Paired | Mapping[str, Any] | None, policy: Plan, min_rows: int = 1) -> Ruling:
+    """Rule on a retrained version, from paired results on the same fresh labelled rows.
 
     Args:
-        bad: bad rows of the canary.
-        n: rows of the canary.
-        bad_champion: bad rows of the champion.
-        n_champion: rows of the champion.
-        margin: share by which the canary may be worse.
+        paired: results of both, or evaluate's record of them; None where there were no rows to judge on.
+        policy: the project's `rollout` block, sized.
+        min_rows: fewest rows to judge on.
 
-    Returns:
-        The e-value, 0 to infinity; 100 means that no worse versions ever get here in at most 1 of 100 canaries.
-
-    >>> harm_evidence(2, 40, 2, 40, 0.01) < 1 < 100 < harm_evidence(25, 40, 2, 40, 0.01)
-    True
+    >>> from trimtab.core.policies import Rollout
+    >>> policy = Rollout().sized(300)
+    >>> challenger({"both_right": 30, "challenger_only": 6, "champion_only": 2, "both_wrong": 2}, policy).why
+    'not shown yet: 36 of 40 right, the champion 32'
+    >>> challenger(Paired(both_right=60, challenger_only=30, champion_only=5, both_wrong=5), policy).move
+    'promote'
     """
-    if not n or not n_champion or bad / n <= bad_champion / n_champion + margin:
-        return 0.0
-    mixture = _mixture(bad, n) + _mixture(bad_champion, n_champion)
-    exponent = mixture - _largest_under_null(bad, n, bad_champion, n_champion, margin)
-    return math.exp(min(exponent, 700.0))
+    known = paired if isinstance(paired, Paired) else Paired.from_record(paired or {})
+    if known.n < max(min_rows, 1):
+        return Ruling("reject", f"{known.n} fresh labelled rows to judge on, at least {max(min_rows, 1)} needed")
+    evidence = known.no_worse(policy.margin)
+    if known.worse() >= 1 / WRONG_ALPHA:
+        return Ruling("reject", f"shown to be worse: {known.words()}", evidence)
+    if evidence >= 1 / ALPHA:
+        return Ruling("promote", f"shown to be no worse: {known.words()}", evidence)
+    return Ruling("wait", f"not shown yet: {known.words()}", evidence)
 
 
-def _mixture(bad: int, n: int) -> float:
-    """Log likelihood of the counts averaged over a Beta(1/2, 1/2) prior (Krichevsky and Trofimov)."""
-    beta = math.lgamma(bad + 0.5) + math.lgamma(n - bad + 0.5) - math.lgamma(n + 1.0)
-    return beta - (2 * math.lgamma(0.5) - math.lgamma(1.0))
+def canary(figures: Figures, policy: Plan) -> Decision:
+    """Decide what becomes of a version that is tried.
+
+    Back as soon as failures, slowness or wrong answers are shown. Promote once the step has its rows and the version
+    is shown to be no worse. Else on to the next share, unless something looks worse; straight to the last one where
+    it is likely to be no worse. Out of labelled rows or of time, the champion stays.
+
+    Args:
+        figures: what is known of both versions.
+        policy: the project's `rollout` block, sized.
+    """
+    last = max(len(policy.shares) - 1, 0)
+    if harm := _harm(figures, policy):
+        return Decision("back", harm)
+    shown, doubtful, known = _accuracy(figures, policy)
+    looks = _looks_worse(figures) or (f"it looks worse: {known}" if doubtful else "")
+    proven = shown >= 1 / ALPHA and _rows(figures) >= policy.step_labelled
+    short = figures.step > SHADOW and figures.canary.rows < policy.step_rows
+    if not looks:
+        if figures.step > SHADOW and not short and proven:
+            return Decision("promote", f"shown to be no worse: {known}")
+        if figures.step < last and shown >= LIKELY:
+            return Decision("raise", f"likely no worse: {known}", last)
+        if figures.step < last and not short:
+            return Decision("raise", f"nothing speaks against it: {known}", figures.step + 1)
+        if not short and policy.step_labelled == 0:
+            return Decision("promote", f"no harm seen, and labels are not asked for: {known}")
+    if spent := _spent(figures, policy, proven):
+        return Decision("back", f"undecided after {spent}, the champion stays: {known}", undecided=True)
+    if short:
+        return Decision("wait", looks or f"{figures.canary.rows} of {policy.step_rows} rows answered")
+    return Decision("wait", looks or f"not shown yet: {known}")
 
 
-def _log_likelihood(bad: int, n: int, share: float) -> float:
-    share = min(max(share, 1e-12), 1 - 1e-12)
-    return bad * math.log(share) + (n - bad) * math.log1p(-share)
+def _rows(figures: Figures) -> int:
+    """Rows that count as evidence of accuracy."""
+    return figures.paired.rows + (0 if figures.replayed else figures.canary.labelled)
 
 
-def _largest_under_null(bad: int, n: int, bad_champion: int, n_champion: int, margin: float) -> float:
-    """Log likelihood at the best shares with canary = champion + margin, by golden section: it is concave there."""
-
-    def value(p: float) -> float:
-        return _log_likelihood(bad, n, p + margin) + _log_likelihood(bad_champion, n_champion, p)
-
-    low, high = 0.0, max(1.0 - margin, 0.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if value(left) < value(right):
-            low = left
-        else:
-            high = right
-    return value((low + high) / 2)
+def _accuracy(figures: Figures, policy: Plan) -> tuple[float, bool, str]:
+    """Evidence that it is no worse by the margin, whether it looks worse, and the counts in words."""
+    paired = figures.paired
+    shown, worse, known = paired.no_worse(policy.margin), paired.worse(), paired.words()
+    if not figures.replayed:
+        # Rows of their own each, and others than the paired ones: evidence from both multiplies. Each step's rows were
+        # answered at another mix of the two versions, so only those of this step are compared.
+        a, b = figures.canary, figures.champion
+        steps = max(len(policy.shares), 1)
+        shown *= evalues.not_more(a.wrong, a.labelled, b.wrong, b.labelled, policy.margin) / steps
+        worse = max(worse, evalues.more(a.wrong, a.labelled, b.wrong, b.labelled, 0.0))
+        known += f"; {a.wrong} of {a.labelled} labelled answers wrong, the champion's {b.wrong} of {b.labelled}"
+    return shown, worse >= DOUBT, known
 
 
-def _in_doubt(bad: int, n: int, bad_champion: int, n_champion: int, margin: float) -> bool:
-    """Whether the canary looks worse: its extra bad share's lower 90 % bound (Agresti and Caffo) is over the margin."""
-    p, q = (bad + 1) / (n + 2), (bad_champion + 1) / (n_champion + 2)
-    spread = math.sqrt(p * (1 - p) / (n + 2) + q * (1 - q) / (n_champion + 2))
+def _harm(figures: Figures, policy: Plan) -> str:
+    """What is shown to be worse, in words; empty where nothing is."""
+    a, b = figures.canary, figures.champion
+    steps = max(len(policy.shares), 1)
+    if figures.replay_failed:
+        return f"{figures.replay_failed} logged rows cannot be answered"
+    # Without a replay two tests look for the same: they share what it may spend.
+    tests = 1 if figures.replayed else 2
+    if figures.paired.worse() >= tests / WRONG_ALPHA:
+        return f"shown to be worse: {figures.paired.words()}"
+    own = 0.0 if figures.replayed else evalues.more(a.wrong, a.labelled, b.wrong, b.labelled, 0.0)
+    if own >= tests * steps / WRONG_ALPHA:
+        return f"wrong answers: {a.wrong} of {a.labelled}, the champion's {b.wrong} of {b.labelled}"
+    for what, bad, n, bad_b, n_b, margin, alpha in _service(figures):
+        if evalues.more(bad, n, bad_b, n_b, margin) >= steps / alpha:
+            return f"{what}: {bad} of {n}, the champion's {bad_b} of {n_b}"
+    return ""
+
+
+def _looks_worse(figures: Figures) -> str:
+    """What of the service looks worse without being shown, in words."""
+    for what, bad, n, bad_b, n_b, margin, _ in _service(figures):
+        if n and n_b and _in_doubt(bad, n, bad_b, n_b, margin):
+            return f"{what} look worse: {bad} of {n}, the champion's {bad_b} of {n_b}"
+    return ""
+
+
+def _in_doubt(bad: int, n: int, other_bad: int, other_n: int, margin: float) -> bool:
+    """Whether the lower 90 % bound (Agresti and Caffo 2000) of this arm's extra bad share is over the margin."""
+    p, q = (bad + 1) / (n + 2), (other_bad + 1) / (other_n + 2)
+    spread = math.sqrt(p * (1 - p) / (n + 2) + q * (1 - q) / (other_n + 2))
     return p - q - DOUBT_Z * spread > margin
 
 
-def canary(figures: Figures, policy: Rollout) -> Decision:
-    """Decide a canary step.
-
-    Back as soon as failures, slowness or wrong answers are shown to be worse than the champion's by more than their
-    margin, with error probability `ALPHA` over all three tests and every step. Promote once the step has its rows
-    (the last one its labelled rows too) and nothing looks worse. Else wait; after `max_minutes` decide as it is.
-
-    Args:
-        figures: counts of both versions since the step began.
-        policy: the project's `rollout` block.
-    """
+def _service(figures: Figures) -> tuple[tuple[str, int, int, int, int, float, float], ...]:
     a, b = figures.canary, figures.champion
-    steps = max(len(policy.shares), 1)
-    level = 3 * steps / ALPHA
-    checks = (
-        ("failed requests", a.failed, a.requests, b.failed, b.requests, FAILED_MARGIN),
-        ("slow answers", a.slow, a.rows, b.slow, b.rows, SLOW_MARGIN),
-        ("wrong answers", a.wrong, a.labelled, b.wrong, b.labelled, policy.margin),
+    return (
+        ("failed requests", a.failed, a.requests, b.failed, b.requests, FAILED_MARGIN, FAILED_ALPHA),
+        ("slow answers", a.slow, a.rows, b.slow, b.rows, SLOW_MARGIN, SLOW_ALPHA),
     )
-    for what, bad, n, bad_b, n_b, margin in checks:
-        if harm_evidence(bad, n, bad_b, n_b, margin) >= level:
-            return Decision("back", f"{what}: {bad} of {n}, the champion's {bad_b} of {n_b}")
-    last = figures.step >= steps - 1
-    known = f"{a.rows} rows answered, {a.wrong} of {a.labelled} labelled ones wrong" + (
-        f" (champion {b.wrong} of {b.labelled})" if b.labelled else ""
-    )
-    if figures.minutes >= policy.max_minutes:
-        return _as_it_is(figures, policy, known)
-    if a.rows < policy.step_rows:
-        return Decision("wait", f"{a.rows} of {policy.step_rows} rows answered")
-    if last and a.labelled < policy.step_labelled:
-        return Decision("wait", f"{a.labelled} of {policy.step_labelled} labels are known")
-    for what, bad, n, bad_b, n_b, margin in checks:
-        if n and n_b and _in_doubt(bad, n, bad_b, n_b, margin):
-            return Decision("wait", f"{what} look worse: {bad} of {n}, the champion's {bad_b} of {n_b}")
-    return Decision("promote", f"no harm seen: {known}")
 
 
-def _as_it_is(figures: Figures, policy: Rollout, known: str) -> Decision:
-    """What is decided when time is up: by the plain estimate."""
-    a, b = figures.canary, figures.champion
-    since = f"undecided for {figures.minutes:.0f} minutes"
-    if a.rows == 0:
-        return Decision("back", f"{since} and not one row answered")
-    if a.labelled and b.labelled and a.wrong / a.labelled > b.wrong / b.labelled + policy.margin:
-        return Decision("back", f"{since}: {known}")
-    if a.requests and b.requests and a.failed / a.requests > b.failed / b.requests + FAILED_MARGIN:
-        return Decision("back", f"{since}: {a.failed} of {a.requests} requests failed")
-    return Decision("promote", f"{since}, nothing speaks against it: {known}")
-
-
-def challenger(paired: Mapping[str, Any] | None, policy: Rollout, min_rows: int = 1) -> tuple[bool, str]:
-    """Decide whether a retrained version may be released, from paired results on the same fresh labelled rows.
-
-    A challenger wins when its estimate is no worse than the champion's by more than the margin: for classes, of the
-    rows; for numbers, of the champion's mean absolute error.
-
-    Args:
-        paired: evaluate's counts against the champion, or None where there were no rows to judge on.
-        policy: the project's `rollout` block; `margin` is the ratio by which it may be worse.
-        min_rows: fewest rows to judge on.
-
-    Returns:
-        Won or not, and why.
-
-    >>> challenger({"n": 40, "both_right": 30, "challenger_only": 6, "champion_only": 2, "both_wrong": 2}, Rollout())
-    (True, '36 of 40 right, the champion 32')
-    """
-    n = int(paired["n"]) if paired else 0
-    if paired is None or n < max(min_rows, 1):
-        return False, f"{n} fresh labelled rows to judge on, at least {max(min_rows, 1)} needed"
-    if "challenger_loss" in paired:
-        mine, theirs = float(paired["challenger_loss"]), float(paired["champion_loss"])
-        words = f"mean absolute error {mine:.4g} on {n} rows, the champion's {theirs:.4g}"
-        return mine <= theirs * (1 + policy.margin), words
-    right, mine_only = int(paired["both_right"]), int(paired["challenger_only"])
-    theirs_only = int(paired["champion_only"])
-    words = f"{right + mine_only} of {n} right, the champion {right + theirs_only}"
-    return mine_only - theirs_only >= -policy.margin * n, words
+def _spent(figures: Figures, policy: Plan, proven: bool) -> str:
+    """What has run out, in words; labelled rows do not while it is only its share of requests that is missing."""
+    labelled = figures.paired.n - figures.before if figures.replayed else figures.canary.labelled
+    if labelled >= policy.max_labelled and not proven:
+        return f"{labelled} labelled rows"
+    return f"{figures.minutes:.0f} minutes" if figures.minutes >= policy.max_minutes else ""
