@@ -14,7 +14,7 @@ CATEGORIES = [Column(f"c{i}", "category") for i in range(8)]
 COLUMNS = NUMBERS + CATEGORIES
 SIZES = (2, 3, 5, 10, 30, 2, 4, 60)
 # The share of windows in which inputs may say `watch` by chance, of the 1 % for all layers.
-LEVEL = 0.0025
+LEVEL = 0.0015
 
 
 def table(rng: np.random.Generator, n: int, shift: float = 0.0) -> dict[str, Any]:

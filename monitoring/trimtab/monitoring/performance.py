@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Share of the reference's errors (numbers) beyond which an error counts as this large and no larger.
 CAP = 0.99
+# Share of a loss's variance from which on its estimate is held against it.
+EXPLAINED = 0.02
 # Column of estimated losses that a window's labelled rows carry, so that they need no more of the log.
 GUESS = "_guess"
 # Buckets of a window's labelled rows that are kept for the search of the change point.
@@ -48,6 +50,7 @@ class Yardstick:
         realised: losses of the reference rows.
         estimated: losses of the reference rows as estimated without labels.
         gap: variance of a row's realised less estimated loss.
+        surprise: losses of the reference rows less their estimates.
         truths: reference rows by class.
         by_class: losses of the reference rows by true class.
         curve: from the probability of the answered class to the share right.
@@ -72,6 +75,7 @@ class Yardstick:
     cells: Cells = field(default_factory=Cells)
     slices: Slices = field(default=Slices())
     by_slice: dict[str, Losses] = field(default_factory=dict)
+    surprise: Losses = field(default_factory=Losses)
 
     @classmethod
     def of(cls, schema: Schema, reference: pa.Table) -> Yardstick:
@@ -96,6 +100,7 @@ class Yardstick:
                 True, "accuracy", 1.0, 1.0, classes, losses.of(wrong), losses.of(guess), _gap(wrong, guess),
                 {c: int((at == i).sum()) for i, c in enumerate(classes)}, by_class,
                 curve, None, Cells.of(guess, wrong), *_sliced(schema, reference, wrong),
+                surprise=losses.of(wrong - guess),
             )  # fmt: skip
         value, true = (
             numbers(reference[VALUE]),
@@ -111,7 +116,7 @@ class Yardstick:
         slices, by_slice = _sliced(schema, reference, loss)
         return cls(
             False, "mean absolute error", spread, cap, (), losses.of(loss), losses.of(guess), _gap(loss, guess),
-            model=model, slices=slices, by_slice=by_slice,
+            model=model, slices=slices, by_slice=by_slice, surprise=losses.of(loss - guess),
         )  # fmt: skip
 
     def guesses(self, table: pa.Table) -> Floats:
@@ -137,6 +142,21 @@ class Yardstick:
         for name, mark in self.slices.mark(table).items():
             found = found.append_column(name, mark)
         return found
+
+    def surprised(self, found: Realised) -> Losses:
+        """Labelled rows' losses less their estimates; no rows where the estimate explains next to nothing.
+
+        What the estimate foretells of a loss is no news, so the rest shows a change with fewer rows (control
+        variate). Only sums are kept of a window: squares and cubes are the reference's, as without a change.
+        """
+        known = self.surprise
+        if known.n < 2 or found.guessed.n != found.losses.n:
+            return Losses()
+        if known.variance > (1 - EXPLAINED) * self.realised.variance:
+            return Losses()
+        n = found.losses.n
+        rest = found.losses.total - found.guessed.total
+        return Losses(n, rest, n * known.squares / known.n, n * known.cubes / known.n)
 
     def losses(self, table: pa.Table, truth: str = "_truth") -> Floats:
         """Loss of each row; NaN where the truth is not known or is no number."""

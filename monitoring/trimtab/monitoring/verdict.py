@@ -21,7 +21,7 @@ from trimtab.monitoring import calibration, wording
 from trimtab.monitoring.calibration import Calibration
 from trimtab.monitoring.cause import Cause, cause_of
 from trimtab.monitoring.drift import Comparison, Moved
-from trimtab.monitoring.losses import Losses
+from trimtab.monitoring.losses import Losses, add
 from trimtab.monitoring.performance import Realised, Yardstick
 from trimtab.monitoring.sequential import Look, change_point, scan
 from trimtab.monitoring.slices import Slice, worst
@@ -30,8 +30,11 @@ Level = Literal["none", "watch", "drift"]
 ORDER: tuple[Level, ...] = ("none", "watch", "drift")
 
 # How the layers share the level at which `watch` may be wrong: most to labels, because five points less accuracy in
-# three windows of 300 are barely more than chance, while inputs that move say so clearly at a quarter already.
-INPUTS, EXPECTED, REALISED, SLICES = 0.25, 0.05, 0.65, 0.05
+# three windows of 300 are barely more than chance, while inputs that move say so clearly at a fraction already. What
+# is left is reserve: looks share windows, so that chance comes in clusters.
+INPUTS, EXPECTED, REALISED, SLICES = 0.15, 0.03, 0.5, 0.02
+# Of REALISED, what goes to losses less their estimates where the estimate explains some of the loss.
+SURPRISE = 0.3
 # Newest windows whose labels tell whether probabilities still hold.
 CALIBRATION_WINDOWS = 8
 # Fewer labelled rows in the newest two windows leave a verdict to the estimate.
@@ -123,11 +126,9 @@ def decide(
         policy.harm,
         binary=yardstick.binary,
     )
-    realised: Level = "none"
-    if look.p <= policy.drift_level and look.harm > policy.harm:
-        realised = "drift"
-    elif look.p <= REALISED * policy.watch_level:
-        realised = "watch"
+    lasting = look.p <= policy.drift_level and look.harm > policy.harm
+    look, clear = _surprise(look, history, yardstick, policy)
+    realised: Level = "drift" if lasting else "watch" if clear else "none"
     part = _slice(history, yardstick, policy)
     if part is not None and realised == "none":
         realised = "watch"
@@ -135,7 +136,7 @@ def decide(
     verdict = max(layers.values(), key=ORDER.index)
 
     since, harm, cause = None, 0.0, Cause.unknown
-    if part is not None and look.p > REALISED * policy.watch_level:
+    if part is not None and not (clear or lasting):
         since, harm = _since_span(history, part.span), part.harm * part.share
     elif realised != "none":
         since, harm = _since_labels(history, yardstick), look.harm
@@ -146,7 +147,7 @@ def decide(
         if expected != "none" and inputs != "none":
             cause = Cause.covariate
     cost = harm * yardstick.spread * (rows_per_day or _rows_per_day(history))
-    overall = look.p <= REALISED * policy.watch_level
+    overall = clear or lasting
     words = wording.words(verdict, layers, moved, look if overall else None, guess, yardstick, since, cost, cause, part)
     if verdict == "none":
         words = wording.quiet(look, yardstick)
@@ -190,6 +191,22 @@ def _calibration(history: Sequence[Figures], yardstick: Yardstick, policy: Windo
     if not held.error > policy.harm or held.p > policy.watch_level:
         return held, "none"
     return held, "drift" if held.p <= policy.drift_level else "watch"
+
+
+def _surprise(look: Look, history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> tuple[Look, bool]:
+    """The look to tell of, and whether it says `watch`: at losses, or where that is clearer at what surprised."""
+    parts = [h.realised for h in history if h.realised is not None and h.realised.labelled]
+    found = [yardstick.surprised(p) for p in parts]
+    if not found or not all(f.n for f in found):
+        return look, look.p <= REALISED * policy.watch_level
+    if look.p <= (REALISED - SURPRISE) * policy.watch_level:
+        return look, True
+    other = scan(yardstick.surprise, found, policy.harm, binary=False)
+    raw = add(p.losses for p in parts[-other.span :])
+    harm = raw.mean - yardstick.realised.mean
+    if other.p <= SURPRISE * policy.watch_level and harm > 0:
+        return Look(other.p, other.span, raw, harm), True
+    return look, False
 
 
 def _slice(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> Slice | None:
