@@ -78,7 +78,6 @@ def _stuck(at: Thresholds) -> str:
     """How long the phase lasts, where that is longer than it may, seconds."""
     most = {
         "debounce": at.debounce_seconds,
-        "approval": at.approval_seconds,
         "training": at.training_seconds,
         "judging": at.judging_seconds,
         "releasing": at.releasing_seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimtab.monitoring.alerts.rule import Alert, Group, Record, figure
 from trimtab.monitoring.alerts.thresholds import Thresholds
 
-# Phases of a campaign in which somebody or something is answering the drift.
+# States in which a campaign answers the drift by itself; `paused` and `approval` wait for a person.
 ANSWERING = "debounce|training|judging|releasing|following"
 WINDOWS = "windows/{{ $labels.model }}/{{ $labels.version }}/"
 ERRORS = figure("trimtab_watch_expected_errors_per_day", "model", "version")

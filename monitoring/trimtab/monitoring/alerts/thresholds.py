@@ -37,7 +37,9 @@ class Thresholds:
     stale_seconds: float = _threshold(300, "s", "age of the watch's last look from which its figures are stale")
     down_seconds: float = _threshold(300, "s", "how long a process must be away, or stale")
     debounce_seconds: float = _threshold(86_400, "s", "a campaign may wait so long for labels before it trains")
-    training_seconds: float = _threshold(21_600, "s", "a campaign's pipeline run may take so long")
+    training_seconds: float = _threshold(
+        90_000, "s", "a campaign's pipeline run may take so long (`campaign.run_hours` and an hour)"
+    )
     judging_seconds: float = _threshold(3600, "s", "a campaign may judge so long")
     releasing_seconds: float = _threshold(
         93_600, "s", "a canary may take so long (`rollout.max_minutes` and two hours)"
@@ -45,7 +47,6 @@ class Thresholds:
     following_seconds: float = _threshold(
         691_200, "s", "a campaign may wait so long for its follow-up (`windows.label_horizon_hours` and a day)"
     )
-    approval_seconds: float = _threshold(14_400, "s", "a campaign may wait so long for a person's approval")
     lost_in_a_row: float = _threshold(2, "campaigns", "campaigns lost one after the other from which it pages")
     event_seconds: float = _threshold(3600, "s", "how long a lost campaign or a rollback is shown")
     rollback_seconds: float = _threshold(300, "s", "how long a rollback may take")
