@@ -90,14 +90,14 @@ def test_a_drift_is_said_with_its_records(stream: Stream, rng: np.random.Generat
     assert (last.window, last.verdict, last.cause) == (3, "drift", "concept")
     assert last.since is not None
     assert last.since["lower"] <= rfc3339(stream.now - timedelta(seconds=100)) <= last.since["upper"]
-    assert last.report == f"reports/windows/{MODEL}/{version}/00000003/drift.html"
+    assert last.report == f"reports/windows/{MODEL}/{version}/00000003/verdict.html"
     names = {k.rpartition("/")[2] for k in windows.keys_by_window(stream.store, MODEL, version)[3]}
     assert names == {"cut.json", "inputs.json", "expected.json", "realised-00000001.json", "verdict-00000001.json"}
     assert last.performance["realised"]["value"] < last.performance["reference"]["low"]
     stream.answer(version, draw(rng, 100, flip=0.3))
     (unlabelled,) = watched.step()
     assert unlabelled.verdict == "drift"
-    assert unlabelled.report == ""  # it did not change
+    assert unlabelled.report == windows.page_key(MODEL, version, 4)  # an alert always has a page to link to
 
 
 def test_labels_late_partial_out_of_order_and_contradicting(stream: Stream, rng: np.random.Generator) -> None:

@@ -277,7 +277,9 @@ class Follow:
             "realised": measured(yardstick, figures.realised.losses if figures.realised else Losses()).facts(),
             "prequential": measured(yardstick, self._faded(cut.window)).facts(),
         }
-        report = f"reports/windows/{self.model}/{self.version}/{cut.window:08d}/drift.html"
+        # Whatever is not `none` has a page, and so has what has just become it.
+        paged = changed or decision.verdict != "none"
+        page = windows.page_key(self.model, self.version, cut.window)
         since = decision.since
         return Verdict(
             window=cut.window,
@@ -291,7 +293,7 @@ class Follow:
             rows=cut.rows,
             labelled=figures.realised.labelled if figures.realised else 0,
             performance=performance,
-            report=report if changed else (said.report if said else ""),
+            report=page if paged else (said.report if said else ""),
             first_time=cut.first_time,
             last_time=cut.last_time,
             cause=decision.cause.value,

@@ -23,8 +23,12 @@ FADING = 0.9967
 ROWS = 1500
 
 
-def newest(parts: Sequence[Realised]) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
-    """Labelled rows in order of their predictions, whatever the order of their labels, the newest `ROWS` or a few more.
+def newest(parts: Sequence[Realised], most: int = ROWS) -> tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]:
+    """The newest labelled rows in order of their predictions, whatever the order of their labels.
+
+    Args:
+        parts: windows' labels, oldest first.
+        most: rows; the oldest window taken is taken whole.
 
     Returns:
         By bucket of rows: number of rows, sum of losses, time of the first (microseconds since 1970).
@@ -32,7 +36,7 @@ def newest(parts: Sequence[Realised]) -> tuple[npt.NDArray[np.int64], Floats, np
     kept: list[Realised] = []
     rows = 0
     for part in reversed(parts):
-        if rows >= ROWS:
+        if rows >= most:
             break
         kept.append(part)
         rows += part.labelled

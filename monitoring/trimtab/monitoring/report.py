@@ -1,7 +1,6 @@
-"""Evidently's report of a window against the reference, in a process of its own: it draws, our rule decides.
+"""Reports of verdicts, off the deciding path: our page in a thread, Evidently's report in a process of its own.
 
-Bounded samples, fixed methods (Evidently's default changes its meaning with the reference's size), and guards per
-column: one that is empty, infinite or constant would otherwise lose the whole report.
+Both are made from the store alone and may be deleted and made again.
 """
 
 from __future__ import annotations
@@ -14,86 +13,92 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trimtab.monitoring import pictures
+from trimtab.core.errors import DataError, NotFound
+from trimtab.core.records import read_record
+from trimtab.monitoring import explanation, verdict_page, windows
+from trimtab.monitoring import figures_records as facts
+from trimtab.monitoring.columns import arrays, needed
+from trimtab.monitoring.evidently_report import ROWS, frame, row_by_row
+from trimtab.monitoring.prequential import newest
+from trimtab.monitoring.samples import sample
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
-    from trimtab.monitoring.drift import Column
+    from trimtab.monitoring.reference import Reference
 
-ROWS = 1000
-COLUMNS = 40
 TIMEOUT_SECONDS = 300
 # Reports that wait; when more verdicts change at once, the oldest are not drawn.
-WAITING = 8
+WAITING = 64
+# Labelled rows, and windows they are looked for in, that online detectors see: they must have seen good times first.
+DETECTED_ROWS, DETECTED_WINDOWS = 5000, 100
 _log = logging.getLogger(__name__)
 
 
-def frame(values: Mapping[str, Any], columns: list[Column]) -> pa.Table:
-    """The compared arrays (of `columns.arrays`) as plain columns: images by their summaries, at most `ROWS` rows."""
-    found: dict[str, pa.Array] = {}
-    for column in columns:
-        if column.name not in values or len(found) >= COLUMNS:
-            continue
-        value = values[column.name]
-        if column.kind == "image":
-            summary = pictures.summaries(value, column.shape)
-            for i, name in enumerate(pictures.names()):
-                found[f"{column.name} {name}"] = pa.array(_spread(summary[:, i]))
-        elif column.kind == "category":
-            found[column.name] = pa.array(_spread(np.array(value.to_pylist(), object)), pa.string())
-        else:
-            found[column.name] = pa.array(_spread(np.asarray(value, np.float64)))
-    rows = min((len(v) for v in found.values()), default=0)
-    return pa.table({name: v.slice(0, rows) for name, v in found.items()})
+@dataclass(frozen=True)
+class Task:
+    """A report that was asked for.
 
+    Attributes:
+        model: the model.
+        about: the version's reference.
+        window: the window's number.
+        evidently: whether Evidently draws too.
+    """
 
-def _spread(values: Any) -> Any:
-    """At most `ROWS` values, evenly spread."""
-    if len(values) <= ROWS:
-        return values
-    return values[np.linspace(0, len(values) - 1, ROWS).astype(int)]
+    model: str
+    about: Reference
+    window: int
+    evidently: bool
 
 
 class Reporter:
-    """Draws reports in child processes, one at a time, off the deciding path.
+    """Makes reports one at a time.
 
     Args:
-        store: where they are written, under the keys that the verdicts name.
+        store: everything is read from it and written to it.
     """
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._queue: queue.Queue[tuple[str, pa.Table, pa.Table, dict[str, Any]] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[Task | None] = queue.Queue(WAITING)
         self._thread: threading.Thread | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
-    def draw(self, key: str, reference: pa.Table, window: pa.Table, about: dict[str, Any]) -> bool:
-        """Ask for a report; False where too many wait already.
+    def draw(self, model: str, about: Reference, window: int, *, evidently: bool) -> None:
+        """Ask for the report of a window's newest verdict; where too many wait, the oldest is not drawn.
 
         Args:
-            key: where it goes.
-            reference: plain columns (of `frame`).
-            window: the same columns of the window.
-            about: `title` and `words` shown above it.
+            model: the model.
+            about: the version's reference.
+            window: the window's number.
+            evidently: whether Evidently draws too.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="reports", daemon=True)
             self._thread.start()
+        while True:
+            try:
+                self._queue.put_nowait(Task(model, about, window, evidently))
+            except queue.Full:
+                self._forget_oldest()
+            else:
+                return
+
+    def _forget_oldest(self) -> None:
         try:
-            self._queue.put_nowait((key, reference, window, about))
-        except queue.Full:
-            _log.warning("too many reports wait; this one is not drawn", extra={"key": key})
-            return False
-        return True
+            left = self._queue.get_nowait()
+        except queue.Empty:
+            return
+        self._queue.task_done()
+        if left is not None:
+            _log.warning("too many reports wait; that of window %d is not drawn", left.window)
 
     def wait(self) -> None:
         """Wait until all reports asked for are written or have failed."""
@@ -118,92 +123,70 @@ class Reporter:
             try:
                 if task is None or self._stopped:
                     return
-                self._draw(*task)
+                self._draw(task)
             except Exception:  # noqa: BLE001 - a report that fails must not end the watch
-                _log.exception("a report could not be drawn", extra={"key": task[0] if task else ""})
+                _log.exception("a report could not be drawn", extra={"window": task.window if task else 0})
             finally:
                 self._queue.task_done()
 
-    def _draw(self, key: str, reference: pa.Table, window: pa.Table, about: dict[str, Any]) -> None:
+    def _draw(self, task: Task) -> None:
+        key = windows.page_key(task.model, task.about.version, task.window)
+        self.store.put(key, verdict_page.make(self.store, task.about, task.model, task.window).encode())
+        if task.evidently and self._evidently(task):
+            self.store.put(key, verdict_page.make(self.store, task.about, task.model, task.window).encode())
+
+    def _evidently(self, task: Task) -> bool:
+        """Have Evidently draw, in a child; whether it did."""
+        about, place = task.about, (task.model, task.about.version, task.window)
+        told = explanation.read(self.store, *place)
+        rows = sample(self.store, told.cut, needed(about.columns), ROWS)
         with tempfile.TemporaryDirectory(prefix="trimtab-report-") as name:
             folder = Path(name)
-            pq.write_table(reference, folder / "reference.parquet")
-            pq.write_table(window, folder / "window.parquet")
-            (folder / "about.json").write_text(json.dumps(about))
+            for table, file in ((about.table, "reference"), (rows, "window")):
+                compared = frame(arrays(table, about.columns, about.classes), about.columns)
+                pq.write_table(compared, folder / f"{file}.parquet")
+            self._losses(task, folder / "losses.parquet")
+            title = explanation.facts(told, about.yardstick, {})["title"]
+            (folder / "about.json").write_text(json.dumps({"title": title, "words": told.verdict.words}))
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "trimtab.monitoring.report", str(folder)],
+                [sys.executable, "-m", "trimtab.monitoring.evidently_report", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env={**os.environ, "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
             )
-            _, errors = self._child.communicate(timeout=TIMEOUT_SECONDS)
+            try:
+                _, errors = self._child.communicate(timeout=TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.communicate()
+                raise
             if self._child.returncode:
                 if not self._stopped:
-                    _log.error(
-                        "a report could not be drawn: %s", errors.decode(errors="replace")[-500:], extra={"key": key}
-                    )
-                return
-            self.store.put(key, (folder / "report.html").read_bytes())
+                    said = errors.decode(errors="replace")[-500:]
+                    _log.error("a report could not be drawn: %s", said, extra={"window": task.window})
+                return False
+            self.store.put(windows.opinions_key(*place), (folder / "opinions.json").read_bytes())
+            self.store.put(windows.evidently_key(*place), (folder / "report.html").read_bytes())
+        return True
 
-
-def write(folder: Path) -> None:
-    """Draw the report of a folder's `reference.parquet`, `window.parquet` and `about.json` as `report.html`."""
-    import warnings
-
-    warnings.simplefilter("ignore")  # of libraries of this child alone
-    os.nice(10)
-    from evidently import DataDefinition, Dataset, Report
-    from evidently.presets import DataDriftPreset
-
-    then = pq.read_table(folder / "reference.parquet").to_pandas()
-    now = pq.read_table(folder / "window.parquet").to_pandas()
-    about = json.loads((folder / "about.json").read_text())
-    numbers: list[str] = []
-    categories: list[str] = []
-    left: list[str] = []
-    for name in then.columns:
-        if name not in now.columns:
-            left.append(name)
-            continue
-        if then[name].dtype.kind == "f":
-            then[name], now[name] = (x[name].replace([np.inf, -np.inf], np.nan) for x in (then, now))
-        if then[name].notna().sum() < 2 or now[name].notna().sum() < 2:
-            left.append(name)
-        else:
-            (numbers if then[name].dtype.kind == "f" else categories).append(name)
-    for name in categories:
-        then[name], now[name] = (x[name].fillna("(missing)") for x in (then, now))
-    said = [about["title"], about["words"]]
-    if left:
-        said.append(f"Left out, with fewer than two values: {', '.join(left)}.")
-    body = "<p>No column could be compared.</p>"
-    kept = numbers + categories
-    if kept:
-        definition = DataDefinition(numerical_columns=numbers, categorical_columns=categories)
-        current, reference = (Dataset.from_pandas(x[kept], data_definition=definition) for x in (now, then))
-        preset = DataDriftPreset(
-            columns=kept, num_method="wasserstein", cat_method="jensenshannon", num_threshold=0.1, cat_threshold=0.1
+    def _losses(self, task: Task, file: Path) -> None:
+        """The newest labelled rows' losses up to the window, from its records; no file where there are none."""
+        by_window = windows.keys_by_window(
+            self.store, task.model, task.about.version, after=max(0, task.window - DETECTED_WINDOWS)
         )
-        body = Report([preset]).run(current, reference).get_html_str(as_iframe=False)
-    (folder / "report.html").write_text(page(said, body))
-
-
-def page(said: list[str], body: str) -> str:
-    """Evidently's page with our verdict above it."""
-    import html
-
-    head = "".join(f"<p>{html.escape(one)}</p>" if i else f"<h2>{html.escape(one)}</h2>" for i, one in enumerate(said))
-    note = "The distances below are Evidently's, on samples of at most 1,000 rows; they draw, they do not decide."
-    block = f'<div style="font-family:sans-serif;max-width:60em;margin:1em">{head}<p><small>{note}</small></p></div>'
-    at = body.find("<body")
-    if at < 0:
-        return f'<!doctype html><html><head><meta charset="utf-8"></head><body>{block}{body}</body></html>'
-    end = body.index(">", at) + 1
-    return body[:end] + block + body[end:]
-
-
-Draw = Callable[[str, pa.Table, pa.Table, dict[str, Any]], bool]
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+        parts, rows = [], 0
+        for window in sorted((w for w in by_window if w <= task.window), reverse=True):
+            key = windows.newest(by_window[window], "realised")
+            if key is None or rows >= DETECTED_ROWS:
+                continue
+            try:
+                parts.append(facts.realised_of(read_record(self.store, key, "window-realised")))
+            except (NotFound, DataError):
+                continue
+            rows += parts[-1].labelled
+        if rows:
+            yardstick = task.about.yardstick
+            n, total, first = newest(parts[::-1], DETECTED_ROWS)
+            found = row_by_row(n.tolist(), total.tolist(), first.tolist(), yardstick.cap, binary=yardstick.binary)
+            pq.write_table(found, file)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from trimtab.core import ledger
 from trimtab.core.errors import StoreError, TrimtabError
 from trimtab.core.records import utcnow
-from trimtab.monitoring import reference, report
+from trimtab.monitoring import reference, windows
 from trimtab.monitoring.alarm import Alarm
-from trimtab.monitoring.columns import arrays
 from trimtab.monitoring.follow import Follow
 from trimtab.monitoring.metrics import WatchMetrics
 from trimtab.monitoring.report import Reporter
@@ -113,16 +112,18 @@ class Watch:
         self.metrics.covered(self.model, sum(r.labelled for r in labelled) / max(1, sum(f.rows for f in recent)))
 
     def _draw(self, follow: Follow, said: Verdict) -> None:
-        """Ask for the report of a verdict that changed."""
-        if self.reporter is None or not said.report or self.store.exists(said.report):
+        """Ask for the page of a verdict that has one, and for Evidently's report where the verdict changed."""
+        key = windows.page_key(self.model, said.version, said.window)
+        if self.reporter is None or said.report != key:
             return
-        about = follow.reference
-        title = f"{self.model} {said.version}, window {said.window}: {said.verdict}"
+        before = follow.history.get(said.window - 1)
+        usual = before.said.verdict if before is not None and before.said is not None else "none"
+        drawn = windows.evidently_key(self.model, said.version, said.window)
         self.reporter.draw(
-            said.report,
-            report.frame(arrays(about.table, about.columns, about.classes), about.columns),
-            report.frame(arrays(follow.rows_of(said.window), about.columns, about.classes), about.columns),
-            {"title": title, "words": said.words},
+            self.model,
+            follow.reference,
+            said.window,
+            evidently=said.verdict != usual and not self.store.exists(drawn),
         )
 
 

@@ -39,6 +39,7 @@ class Verdict:
         k: number of the verdict, from 1.
         calibration: whether the model's probabilities still hold: level, error, p, rows, excess; None where unknown.
         slice: the part of the traffic that got worse; None where none is clear.
+        log: log files that are missing, cannot be read or are gone, by name and counted; None where none is.
     """
 
     window: int
@@ -59,6 +60,7 @@ class Verdict:
     k: int = 1
     calibration: Mapping[str, Any] | None = None
     slice: Mapping[str, Any] | None = None
+    log: Mapping[str, Any] | None = None
 
     def facts(self) -> dict[str, Any]:
         """As record fields."""
@@ -135,6 +137,21 @@ def folder(model: str, version: str, window: int | None = None) -> str:
     return base if window is None else f"{base}{number(window)}/"
 
 
+def page_key(model: str, version: str, window: int) -> str:
+    """Where the page of a window's verdict lies."""
+    return f"reports/{folder(model, version, window)}verdict.html"
+
+
+def evidently_key(model: str, version: str, window: int) -> str:
+    """Where Evidently's report of a window lies."""
+    return f"reports/{folder(model, version, window)}drift.html"
+
+
+def opinions_key(model: str, version: str, window: int) -> str:
+    """Where second opinions of a window lie: Evidently's scores, and alarms of online detectors."""
+    return f"reports/{folder(model, version, window)}opinions.json"
+
+
 def keys_by_window(store: Store, model: str, version: str, after: int = 0) -> dict[int, list[str]]:
     """The keys of each window behind `after`, sorted."""
     prefix = folder(model, version)
@@ -191,7 +208,7 @@ def latest(store: Store, model: str, version: str) -> Verdict | None:
     for window in sorted(by_window, reverse=True):
         key = newest(by_window[window], "verdict")
         if key is not None:
-            return _verdict(store, key)
+            return read_verdict(store, key)
     return None
 
 
@@ -200,12 +217,19 @@ def verdicts(store: Store, model: str, version: str) -> list[Verdict]:
     return list(_verdicts(store, model, version))
 
 
+def recent(store: Store, model: str, version: str, upto: int, most: int) -> list[Verdict]:
+    """The newest verdict of each of the last windows up to one, oldest first; records of others are not read."""
+    by_window = keys_by_window(store, model, version, after=max(0, upto - most))
+    keys = [newest(by_window[w], "verdict") for w in sorted(by_window) if w <= upto]
+    return [read_verdict(store, key) for key in keys if key is not None]
+
+
 def _verdicts(store: Store, model: str, version: str) -> Iterator[Verdict]:
     by_window = keys_by_window(store, model, version)
     for window in sorted(by_window):
         key = newest(by_window[window], "verdict")
         if key is not None:
-            yield _verdict(store, key)
+            yield read_verdict(store, key)
 
 
 # Records never change, so each verdict is read once, whoever asks; bounded, the oldest read goes first.
@@ -213,7 +237,8 @@ _READ: dict[tuple[str, str], Verdict] = {}
 _READ_MOST = 4096
 
 
-def _verdict(store: Store, key: str) -> Verdict:
+def read_verdict(store: Store, key: str) -> Verdict:
+    """A verdict record; read once, whoever asks."""
     at = (store.url, key)
     found = _READ.get(at)
     if found is None:

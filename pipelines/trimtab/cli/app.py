@@ -24,7 +24,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "check"),
     "Train": ("run", "compile", "runs"),
     "Serve and watch": ("serve", "watch", "hook", "label"),
-    "See": ("status", "history"),
+    "See": ("status", "explain", "drift", "history"),
     "Steer": ("rollback", "promote", "pause", "resume", "approve"),
 }
 
