@@ -10,11 +10,12 @@ STAMP := $(VENV)/.installed
 TRIMTAB_TORCH_INDEX ?=
 TRIMTAB_TORCH_WHEELS ?=
 DEMO_ARGS ?=
+GRAFANA_ARGS ?=
 PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo test test-slow lint format clean
+.PHONY: help setup servers demo grafana test test-slow lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -40,6 +41,9 @@ servers: $(STAMP) ## the real servers that tests use, into .servers/ (instant wh
 
 demo: setup ## the main job: the whole loop on this machine (DEMO_ARGS="--shuffle --seed 1 --out facts.json")
 	@$(BIN)/trimtab demo $(DEMO_ARGS)
+
+grafana: setup ## the dashboards in a real Grafana here (TRIMTAB_GRAFANA=<folder>, PATH or Docker; GRAFANA_ARGS="--check")
+	@$(BIN)/python -m dashboards.grafana $(GRAFANA_ARGS)
 
 test: setup servers ## all tests but the long ones, under 10 minutes
 	@$(BIN)/python -m pytest -q -m "not campaign and not images and not cluster" $(PYTEST_ARGS)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from dashboards import campaigns, drift, overview, pipelines, serving
+from dashboards.names import FOLDER
 
-FOLDER = Path(__file__).parent / "json"
 BUILDERS = (overview.build, drift.build, serving.build, campaigns.build, pipelines.build)
 
 

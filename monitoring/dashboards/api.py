@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-from dashboards.parts import ALERTMANAGER, PROMETHEUS, TITLES
+from dashboards.names import ALERTMANAGER, PROMETHEUS, TITLES
 from dashboards.queries import asked, filled
 
 TIMEOUT_SECONDS = 30.0

@@ -76,6 +76,23 @@ def build() -> dict[str, Any]:
                             [Query(f"sum by (model, outcome) ({OUTCOMES})", "{{model}} {{outcome}}")],
                         )
                     ),
+                    Placed(
+                        graph(
+                            "Budget used",
+                            "Of runs and GPU hours of the last seven days: at 1 it is spent, and drift is no longer "
+                            "answered until it frees up.",
+                            "percentunit",
+                            [Query(of("trimtab_campaign_budget_used_ratio"), "{{model}} {{budget}}")],
+                        )
+                    ),
+                    Placed(
+                        graph(
+                            "Campaigns lost in a row",
+                            "Rejected or failed since the last one that was promoted; at 2 a human is paged.",
+                            "short",
+                            [Query(of("trimtab_campaigns_lost_in_a_row"), "{{model}}")],
+                        )
+                    ),
                 ],
             ),
             Section(

@@ -21,8 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dashboards.__main__ import FOLDER
-from dashboards.parts import HOOK
+from dashboards.names import FOLDER, HOOK
 
 HERE = Path(__file__).parent
 IMAGE = "grafana/grafana:12.4.0"

@@ -10,23 +10,8 @@ from grafana_foundation_sdk.builders import dashboard, prometheus
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from dashboards.parts import (
-    ALERTMANAGER_NAME,
-    GREEN,
-    HOOK,
-    MODEL,
-    ORANGE,
-    PROMETHEUS,
-    RED,
-    SOURCE,
-    TITLES,
-    WIDTH,
-    YELLOW,
-    Column,
-    Placed,
-    Section,
-    listed,
-)
+from dashboards.names import ALERTMANAGER_NAME, HOOK, PROMETHEUS, TITLES
+from dashboards.parts import GREEN, MODEL, ORANGE, RED, SOURCE, WIDTH, YELLOW, Column, Placed, Section, listed
 
 # An alert about a store or a process names no model: it is shown with every one.
 ALERTS = 'alertname=~"Trimtab.*",model=~"$model|"'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.opening import CAMPAIGNS, WINDOWS, assemble
-from dashboards.parts import UP, VERDICTS, Column, Placed, Query, Section, graph, listed, number, of, states
+from dashboards.parts import VERDICTS, Column, Placed, Query, Section, graph, listed, of, states
 
 # The champion is the version that the watch looks at; before its first window, the one with the largest share.
 CHAMPION = (
@@ -16,6 +16,14 @@ CHAMPION = (
 )
 TRAFFIC = f"sum by (model) (rate({of('trimtab_server_requests_total')}[$__rate_interval]))"
 SINCE = f"max by (model) ({of('trimtab_watch_change_point_timestamp_seconds')}) * 1000"
+
+
+SERVED = f"max by (model) ({of('trimtab_rollout_share_ratio')})"
+
+
+def counted(metric: str) -> str:
+    """How many processes show a metric of a model."""
+    return f"count by (model) ({of(metric)})"
 
 
 def performance(kind: str) -> str:
@@ -106,13 +114,20 @@ def build() -> dict[str, Any]:
                 "Is anybody looking?",
                 [
                     Placed(
-                        number(
-                            "Processes that answer Prometheus",
-                            "1 while a server, watch or hook answers the scrape. What is down shows as 0, what was "
-                            "never found is missing here: neither may pass for health.",
-                            "none",
-                            Query('up{job=~".*trimtab.*"}', "{{job}} {{instance}}"),
-                            UP,
+                        graph(
+                            "Processes that show themselves",
+                            "Servers and watches by model, and the hook. 0 is a process that another one misses: what "
+                            "it last said stands still, and a good colour means nothing.",
+                            "short",
+                            [
+                                Query(f"{counted('trimtab_server_in_flight')} or 0 * {SERVED}", "server {{model}}"),
+                                Query(
+                                    f"{counted('trimtab_watch_last_look_timestamp_seconds')} or 0 * {SERVED}",
+                                    "watch {{model}}",
+                                ),
+                                # `up` is there while Prometheus scrapes anything at all.
+                                Query('count(trimtab_runs_total{outcome="succeeded"}) or 0 * count(up)', "hook"),
+                            ],
                         ),
                         12,
                         6,

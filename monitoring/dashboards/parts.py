@@ -24,19 +24,6 @@ from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-# Fixed names, so that links, provisioning and annotations of alerts can rely on them.
-PROMETHEUS = "trimtab-prometheus"
-ALERTMANAGER = "trimtab-alertmanager"
-ALERTMANAGER_NAME = "Trimtab Alertmanager"
-HOOK = "http://127.0.0.1:8090"
-# uid → title, in the order of the links at the top of each.
-TITLES = {
-    "trimtab-overview": "Trimtab: overview",
-    "trimtab-drift": "Trimtab: drift",
-    "trimtab-serving": "Trimtab: serving",
-    "trimtab-campaigns": "Trimtab: campaigns and ledger",
-    "trimtab-pipelines": "Trimtab: pipelines and cost",
-}
 # A silent exporter must not look healthy: gaps stay gaps, and nothing is filled in by `or vector(0)`.
 SOURCE = common_models.DataSourceRef(type_val="prometheus", uid="${prometheus}")
 MODEL = 'model=~"$model"'
@@ -45,7 +32,6 @@ GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "bl
 
 # What a number of `trimtab_watch_verdict` says.
 VERDICTS = (("0", "none", GREEN), ("1", "watch", YELLOW), ("2", "drift", RED))
-UP = (("0", "down", RED), ("1", "up", GREEN))
 
 
 @dataclass(frozen=True)

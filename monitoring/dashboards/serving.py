@@ -30,7 +30,10 @@ def build() -> dict[str, Any]:
         f"({rate(FAILED, 'model, version')} or 0 * {rate(REQUESTS, 'model, version')})"
         f" / {rate(REQUESTS, 'model, version')}"
     )
-    alive = 'sum by (job) (0 * (up{job=~".*trimtab.*"} == 1))'
+    alive = (
+        "0 * count by (job) (trimtab_server_in_flight or trimtab_watch_last_look_timestamp_seconds"
+        ' or trimtab_runs_total{outcome="succeeded"})'
+    )
     errors = "sum by (job, operation) (rate(trimtab_store_errors_total[$__rate_interval]))"
     return assemble(
         "trimtab-serving",
