@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.monitoring.nursery import Nursery
 from tests.monitoring.world import MODEL, START, Dying, Killed, Place, Runs, World, story
 
 from trimtab.core import ledger
@@ -185,63 +182,22 @@ def test_killed_at_each_write_it_ends_once_all_the_same(tmp_path: Path, after: b
         assert len(launcher.started) == 2, at
 
 
-class Nursery:
-    """Real hook processes, forked from one that has imported everything, and killed with signal 9."""
-
-    def __init__(self, root: Path) -> None:
-        self.told, theirs = os.pipe()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.monitoring.hook_child", str(theirs)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(root)},
-            cwd=root,
-            text=True,
-            pass_fds=[theirs],
-        )
-        os.close(theirs)
-
-    def kill_after(self, operations: int, world: World, folder: Path) -> None:
-        """A hook works on a world and is killed while it does what follows so many operations on its store."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{world.store.url} {folder}\n")
-        self.process.stdin.flush()
-        pid = int(self.process.stdout.readline())
-        while operations > 0:
-            said = len(os.read(self.told, operations))
-            assert said, "the hook ended by itself"
-            operations -= said
-        os.kill(pid, signal.SIGKILL)
-        assert self.process.stdout.readline() == "-9\n"
-        # What it still said before it died is not of the next one.
-        os.set_blocking(self.told, False)
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.told, 65536):
-                pass
-        os.set_blocking(self.told, True)
-
-    def close(self) -> None:
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self.process.wait()
-        os.close(self.told)
-
-
 @pytest.mark.campaign
-def test_killed_with_signal_9_at_200_random_moments_each_campaign_ends_once(tmp_path: Path, root: Path) -> None:
+@pytest.mark.parametrize(("hooks", "times"), [(1, 200), (2, 60)])
+def test_killed_with_signal_9_at_random_moments_each_campaign_ends_once(
+    tmp_path: Path, root: Path, hooks: int, times: int
+) -> None:
     """Real processes; the moments are drawn in operations on the store, of which a campaign takes some hundreds."""
-    rng = random.Random(0)
+    rng = random.Random(hooks)
     kills = campaigns = 0
     with contextlib.closing(Nursery(root)) as nursery:
-        while kills < 200:
+        while kills < times:
             campaigns += 1
             world = fresh(tmp_path, f"campaign-{campaigns}")
             child = tmp_path / f"child-{campaigns}"
             child.mkdir()
             while not story(world.store)["outcomes"]:
-                nursery.kill_after(rng.randint(1, 150), world, child)
+                nursery.kill_after(rng.randint(1, 150 * hooks), "hook", world.store.url, child, hooks)
                 kills += 1
                 state = world.state()
                 if state.canary is not None and state.canary not in world.seen:
@@ -251,8 +207,6 @@ def test_killed_with_signal_9_at_200_random_moments_each_campaign_ends_once(tmp_
             told = story(world.store)
             numbers = (told["opened"], told["outcomes"], told["runs"], told["requests"])
             assert numbers == (1, ["promoted"], 2, 2), campaigns
-            assert [e for e, _ in told["events"]] == [
-                "promoted",
-                *["published", "shadowed", "canaried", "promoted"] * 2,
-            ]
+            rollout = ["published", "shadowed", "canaried", "promoted"]
+            assert [e for e, _ in told["events"]] == ["promoted", *rollout * 2]
             logging.getLogger(__name__).info("campaign %d ended after %d kills in all", campaigns, kills)

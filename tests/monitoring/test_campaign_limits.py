@@ -113,7 +113,7 @@ def test_two_lost_in_a_row_are_told_with_what_was_tried(store: Store, tmp_path: 
     (tried,) = only(world).closing["tried"]
     assert tried["won"] is False
     assert "20 new ones" in tried["trained_on"]
-    assert tried["figures"]["champion_only"] == 5
+    assert tried["figures"]["champion_only"] == LOSING["champion_only"]
     # The challenger that lost is kept: its version is published, its run is there.
     assert published(store, MODEL, tried["version"]).run_key == tried["run_key"]
     hook = service(world)
