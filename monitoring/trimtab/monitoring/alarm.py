@@ -38,7 +38,7 @@ def body(model: str, verdict: Verdict, hook_url: str) -> dict[str, Any]:
     annotations = {
         "summary": f"{model} {verdict.version} has drifted (window {verdict.window})",
         "description": verdict.words,
-        "runbook_url": "",
+        "runbook_url": f"{base}/runbooks/{NAME}",
         "dashboard_url": f"{base}/{windows.folder(model, verdict.version, verdict.window)}",
         "report_url": f"{base}/{verdict.report}" if verdict.report else "",
     }

@@ -44,6 +44,15 @@ class Alert(BaseModel):
     status: str = "firing"
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    generatorURL: str = ""  # noqa: N815 - Alertmanager's name
+
+    @property
+    def why(self) -> str:
+        """Which alert it is and who raised it, for the records: `TrimtabDrift (Prometheus): …`."""
+        # Prometheus names the expression's graph; the watch, where it stands in for both, its own window.
+        source = "Prometheus" if "/graph?" in self.generatorURL else "watch"
+        name, summary = self.labels.get("alertname", ""), self.annotations.get("summary", "")
+        return f"{name} ({source}): {summary}" if name else summary
 
 
 class Alerts(BaseModel):
@@ -66,7 +75,7 @@ def make_app(
     Args:
         store: what is read from.
         tokens: who may ask.
-        answer: called with a model's name and the alert's summary; opens a campaign or says why not.
+        answer: called with a model's name and the alert's name and summary; opens a campaign or says why not.
         status: the state of every model, JSON.
     """
     app = FastAPI(title="Trimtab retrain hook", docs_url=None, redoc_url=None)
@@ -139,7 +148,7 @@ def _answer(alert: Alert, answer: Callable[[str, str], Answer]) -> dict[str, Any
     model = alert.labels.get("model", "")
     if not model:
         return Answer(reason="the alert has no label `model`").body()
-    return answer(model, alert.annotations.get("summary", "")).body()
+    return answer(model, alert.why).body()
 
 
 async def _body(request: Request) -> bytes:
