@@ -183,9 +183,9 @@ def log_sentences(log: Mapping[str, Any] | None) -> list[str]:
         return []
     found = []
     for kind, words in (
-        ("missing", "never turned up though later ones of the same server did"),
-        ("unreadable", "cannot be read and are left out"),
-        ("gone", "were there and are gone"),
+        ("missing", "missing, though later ones of the same server turned up"),
+        ("unreadable", "left out because unreadable"),
+        ("gone", "gone since a window was cut from them"),
     ):
         names = list(log.get(kind) or [])
         if names:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trimtab.core import labels
 from trimtab.core.errors import DataError, NotFound
@@ -20,6 +21,7 @@ from trimtab.monitoring import windows
 from trimtab.monitoring.columns import CONFIDENCE, LABEL, PROBABILITIES, VALUE, arrays, needed
 from trimtab.monitoring.drift import Comparison
 from trimtab.monitoring.labelled import Labelled
+from trimtab.monitoring.log_health import LogHealth
 from trimtab.monitoring.losses import Losses, of
 from trimtab.monitoring.performance import Realised, expected, measured, realised
 from trimtab.monitoring.prequential import faded
@@ -81,7 +83,9 @@ class Follow:
         self.tables = Tables(store, self._columns)
         self.log = NewFiles(store, f"predictions/{model}/{self.version}/")
         self.label_files: NewFiles | None = None
+        self._labels_since: datetime | None = None
         self.tail = Tail(self.policy.rows, self.policy.minutes, reference.digest)
+        self.health = LogHealth(store, model, self.version)
         self.labelled = Labelled(reference.key_field, timedelta(hours=self.policy.label_horizon_hours))
         self.history: dict[int, Watched] = {}
         # Files of which rows are in windows though they did not turn up here yet, and up to which row.
@@ -129,10 +133,13 @@ class Follow:
         fresh = []
         for key in self.log.look(now):
             try:
-                self.tail.add(key, self.tables.read(key), self._stops.pop(key, 0))
+                table = checked(self.tables.read(key), key, ("_id", "_time"))
+                self.tail.add(key, table, self._stops.pop(key, 0))
             except (DataError, NotFound) as error:
                 _log.error("a log file cannot be read and is left out: %s", error.sentence(), extra={"key": key})
+                self.health.unreadable(key, now)
                 continue
+            self.health.read(key, pc.max(table["_time"]).as_py(), now)
             fresh += self._cut_due(now)
         return fresh + self._cut_due(now)
 
@@ -140,7 +147,8 @@ class Follow:
         fresh = []
         while (cut := self.tail.cut(now, self._times)) is not None:
             counted = windows.create_cut(self.store, self.model, self.version, cut)
-            self.tail.take(counted)
+            self.tail.take(counted, now)
+            self.health.late(sum(p.late for p in counted.pieces))
             if counted is not cut:  # another watch was faster
                 self._taken(counted)
             self._open(counted, [])
@@ -167,9 +175,8 @@ class Follow:
         while len(self.history) > HISTORY:
             del self.history[min(self.history)]
         slim = concat([self.reference.yardstick.kept(t, self.reference.key_field) for t in tables], "a window")
-        if self.label_files is None:
-            since = parse_time(cut.first_time) - OVERLAP
-            self.label_files = NewFiles(self.store, f"labels/{self.model}/", since)
+        if self._labels_since is None:
+            self._labels_since = parse_time(cut.first_time)
         if self.labelled.window(cut.window, slim):
             self._changed.add(cut.window)
 
@@ -179,6 +186,7 @@ class Follow:
                 yield self.tables.read(piece.key).slice(piece.start, piece.stop - piece.start)
             except (DataError, NotFound) as error:
                 _log.error("rows of a window are gone: %s", error.sentence(), extra={"key": piece.key})
+                self.health.gone(piece.key)
 
     def _inputs(self, prefix: str, keys: list[str], tables: list[pa.Table]) -> Comparison:
         key = f"{prefix}inputs.json"
@@ -206,14 +214,23 @@ class Follow:
 
     def _land(self, now: datetime) -> None:
         """Labels that have landed, joined to their windows' rows."""
-        if self.label_files is None:
+        if self._labels_since is None:
             return
+        if self.label_files is None:
+            # Rows dated ahead by a wrong clock must not put the labels of now out of sight.
+            since = min(self._labels_since, now) - OVERLAP
+            self.label_files = NewFiles(self.store, f"labels/{self.model}/", since)
         new = []
         for key in self.label_files.look(now):
             try:
-                new.append(labels.read_files(self.store, [key]))
+                found = checked(labels.read_files(self.store, [key]), key, labels.SCHEMA.names)
+                new.append(found.select(labels.SCHEMA.names).cast(labels.SCHEMA))
             except (DataError, NotFound) as error:
                 _log.error("a label file cannot be read and is left out: %s", error.sentence(), extra={"key": key})
+                self.health.unreadable(key, now)
+            except (pa.ArrowException, ValueError) as error:
+                _log.error("a label file of other columns is left out: %s", error, extra={"key": key})
+                self.health.unreadable(key, now)
         if new:
             self._changed |= self.labelled.land(concat(new, "labels"), now)
 
@@ -224,7 +241,7 @@ class Follow:
         todo = again | {w for w in self.history if w in fresh or self.history[w].said is None}
         if again and self.history:
             todo.add(max(self.history))
-        return [said for w in sorted(todo) if (said := self._say(w)) is not None]
+        return [said for w in sorted(todo) if (said := self._say(w, now)) is not None]
 
     def _realise(self, window: int, now: datetime) -> bool:
         """Take a window's realised figures anew, where enough has changed since the last time."""
@@ -250,7 +267,7 @@ class Follow:
         watched.figures = replace(watched.figures, realised=found)
         return True
 
-    def _say(self, window: int) -> Verdict | None:
+    def _say(self, window: int, now: datetime) -> Verdict | None:
         """The verdict about a window, written where it is news; None where it is not."""
         watched = self.history[window]
         history = [self.history[w].figures for w in sorted(self.history) if w <= window]
@@ -258,7 +275,7 @@ class Follow:
         prefix = windows.folder(self.model, self.version, window)
         key = windows.newest(list(self.store.list(f"{prefix}verdict-")), "verdict")
         said = Verdict.of(read_record(self.store, key, "verdict")) if key else None
-        verdict = self._verdict(watched, decision, said)
+        verdict = self._verdict(watched, decision, said, now)
         if said is not None and _alike(said, verdict):
             watched.said = said
             return None
@@ -266,7 +283,7 @@ class Follow:
         watched.said = replace(verdict, k=k)
         return watched.said
 
-    def _verdict(self, watched: Watched, decision: Decision, said: Verdict | None) -> Verdict:
+    def _verdict(self, watched: Watched, decision: Decision, said: Verdict | None, now: datetime) -> Verdict:
         yardstick, figures, cut = self.reference.yardstick, watched.figures, watched.cut
         before = said or self._said_before(cut.window)
         changed = decision.verdict != (before.verdict if before else "none")
@@ -299,6 +316,7 @@ class Follow:
             cause=decision.cause.value,
             calibration=facts.calibration_facts(decision.calibration, decision.calibrated),
             slice=facts.slice_facts(decision.slice, yardstick),
+            log=self.health.facts(now),
         )
 
     def _faded(self, window: int) -> Losses:
@@ -313,6 +331,21 @@ class Follow:
     def rows_of(self, window: int) -> pa.Table:
         """A window's rows, with all columns that are compared."""
         return concat(list(self._rows(self.history[window].cut)), "a window")
+
+
+def checked(table: pa.Table, key: str, columns: Iterable[str]) -> pa.Table:
+    """The table, where it can be a file of ours.
+
+    Raises:
+        DataError: it lacks columns that all have, or its times are none.
+    """
+    lacks = [c for c in columns if c not in table.column_names]
+    times = [c for c in ("_time", "labelled_at") if c in table.column_names]
+    if lacks or not all(pa.types.is_timestamp(table[c].type) and not table[c].null_count for c in times):
+        raise DataError(
+            "not a file of the log", object=key, expected=", ".join(columns), got=", ".join(table.column_names)[:200]
+        )
+    return table
 
 
 def _time(micros: int) -> str:

@@ -95,8 +95,8 @@ class NewFiles:
             self.seen.add(key)
             found.append(key)
             hour = key[len(self.prefix) :].partition("/")[0]
-            if len(hour) == 13:
-                self._newest = max(self._newest, hour)
+            if len(hour) == 13:  # a clock that is ahead must not hide what others write now
+                self._newest = max(self._newest, min(hour, hour_of(now)))
         return found
 
 
@@ -166,8 +166,13 @@ class Tail:
     next: int = 1
     waiting: list[_Waiting] = field(default_factory=list)
 
-    def take(self, cut: Cut) -> None:
-        """A window was cut (by us, by another watch, before a restart): its rows wait no longer."""
+    def take(self, cut: Cut, now: datetime | None = None) -> None:
+        """A window was cut (by us, by another watch, before a restart): its rows wait no longer.
+
+        Args:
+            cut: who is in it.
+            now: the time, so that rows dated ahead of it do not make all others late.
+        """
         taken = {p.key: p.stop for p in cut.pieces}
         left = []
         for one in self.waiting:
@@ -177,6 +182,7 @@ class Tail:
         self.waiting = left
         self.next = max(self.next, cut.window + 1)
         last = parse_time(cut.last_time)
+        last = min(last, now) if now is not None else last
         self.until = last if self.until is None else max(self.until, last)
 
     def add(self, key: str, table: pa.Table, start: int = 0) -> None:

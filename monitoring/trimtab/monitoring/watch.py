@@ -73,6 +73,7 @@ class Watch:
         self._state = ledger.refresh(self.store, self.model, self._state)
         follow = self._following(self._state.champion)
         if follow is None:
+            self._looked(None)
             return []
         try:
             said = follow.step(self.clock())
@@ -88,7 +89,13 @@ class Watch:
         if said or self._fresh:
             self._show(follow)
         self._fresh = False
+        self._looked(follow)
         return said
+
+    def _looked(self, follow: Follow | None) -> None:
+        """Say that the watch is alive: nothing else may, so that one that fails never looks healthy."""
+        if self.metrics is not None:
+            self.metrics.looked(self.model, follow.health if follow is not None else None, self.clock())
 
     def _following(self, champion: str | None) -> Follow | None:
         if champion is None:
@@ -108,8 +115,12 @@ class Watch:
         recent = [follow.history[w].figures for w in sorted(follow.history)[-COVERED:]]
         labelled = [f.realised for f in recent if f.realised is not None and f.realised.labelled]
         fields = newest.figures.inputs.fields if newest.figures.inputs else []
-        self.metrics.show(self.model, newest.said, fields, labelled[-1] if labelled else None)
-        self.metrics.covered(self.model, sum(r.labelled for r in labelled) / max(1, sum(f.rows for f in recent)))
+        self.metrics.show(self.model, newest.said, fields, labelled[-1] if labelled else None, self.clock())
+        self.metrics.covered(
+            self.model,
+            sum(r.labelled for r in labelled) / max(1, sum(f.rows for f in recent)),
+            sum(r.contradicted for r in labelled),
+        )
 
     def _draw(self, follow: Follow, said: Verdict) -> None:
         """Ask for the page of a verdict that has one, and for Evidently's report where the verdict changed."""
