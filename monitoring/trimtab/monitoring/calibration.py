@@ -24,7 +24,8 @@ ROWS, EACH = 200, 20
 # Rows from which a monotone curve is tried, and groups of equal probability it is fitted to.
 MONOTONE_ROWS, GROUPS = 1000, 50
 FOLDS = 5
-_EDGE = 1e-4
+KNOTS = 201
+_EDGE, _FAR = 1e-6, 14.0
 _Curve = Callable[[Floats], Floats]
 
 
@@ -75,7 +76,8 @@ def fit(sure: Floats, right: Floats) -> Curve:
             chosen, best = (name, make), found
     if chosen is None:
         return Curve()
-    knots = np.linspace(0, 1, 201)
+    # Close together near 0 and 1, where models mostly are and a curve bends most.
+    knots = np.concatenate([[0.0], special.expit(np.linspace(-_FAR, _FAR, KNOTS)), [1.0]])
     return Curve(tuple(knots), tuple(np.clip(chosen[1](p, y)(knots), _EDGE, 1 - _EDGE)), chosen[0])
 
 
