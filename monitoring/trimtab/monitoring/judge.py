@@ -223,7 +223,7 @@ def _accuracy(figures: Figures, policy: Plan) -> tuple[float, bool, str]:
         shown *= evalues.not_more(a.wrong, a.labelled, b.wrong, b.labelled, policy.margin) / steps
         worse = max(worse, evalues.more(a.wrong, a.labelled, b.wrong, b.labelled, 0.0))
         known += f"; {a.wrong} of {a.labelled} labelled answers wrong, the champion's {b.wrong} of {b.labelled}"
-    return shown, worse >= DOUBT, known
+    return shown, worse >= DOUBT and worse > shown, known
 
 
 def _harm(figures: Figures, policy: Plan) -> str:

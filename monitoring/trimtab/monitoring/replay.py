@@ -68,10 +68,10 @@ def unseen_from(store: Store, model: str, about: Published) -> datetime:
     """
     from trimtab.core.bundle import read_manifest
 
-    try:
-        asked = read_record(store, f"runs/{about.run_key}/request.json", "run-request")
-    except NotFound:
+    request = f"runs/{about.run_key or 'none'}/request.json"
+    if not store.exists(request):
         return read_manifest(store, model, about.version).created_at
+    asked = read_record(store, request, "run-request")
     written = parse_time(asked["written_at"])
     if asked.get("campaign") is None:
         return written
