@@ -215,3 +215,9 @@ def test_a_model_without_anything_has_a_page(world: World) -> None:
 
 def test_addresses_are_quoted() -> None:
     assert markup.link("/windows/a b/\"x'", "<x>") == '<a href="/windows/a%20b/%22x%27">&lt;x&gt;</a>'
+
+
+def test_who_signed_in_may_read_but_sends_no_alert(browser: httpx.Client) -> None:
+    sign_in(browser)
+    assert browser.get("/status").status_code == 200
+    assert browser.post("/alerts", json=body(alert())).status_code == 401

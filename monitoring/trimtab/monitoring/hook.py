@@ -81,10 +81,14 @@ def make_app(
     app = FastAPI(title="Trimtab retrain hook", docs_url=None, redoc_url=None)
     sessions = Sessions(tokens)
 
-    def allowed(request: Request) -> None:
-        by_header = tokens.accepts_header(request.headers.get("authorization", ""))
-        if not by_header and not hook_pages.signed_in(sessions, request):
+    def bearer(request: Request) -> None:
+        if not tokens.accepts_header(request.headers.get("authorization", "")):
             raise RequestError(401, "no accepted token", hint="send `Authorization: Bearer <token>`")
+
+    def reader(request: Request) -> None:
+        """A browser that signed in may read; an alert wants the header, which no page elsewhere can make it send."""
+        if not hook_pages.signed_in(sessions, request):
+            bearer(request)
 
     @app.exception_handler(RequestError)
     async def refused(request: Request, error: RequestError) -> Response:
@@ -106,7 +110,7 @@ def make_app(
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.post("/alerts", status_code=202, dependencies=[Depends(allowed)])
+    @app.post("/alerts", status_code=202, dependencies=[Depends(bearer)])
     async def alerts(request: Request) -> dict[str, Any]:
         body = await _body(request)
         try:
@@ -123,13 +127,13 @@ def make_app(
         opened = next((a for a in answers if "campaign" in a), None)
         return {**(opened or {"reason": "no alert opened a campaign"}), "alerts": answers}
 
-    @app.get("/status", dependencies=[Depends(allowed)])
+    @app.get("/status", dependencies=[Depends(reader)])
     def get_status() -> dict[str, Any]:
         return status()
 
-    app.include_router(hook_pages.make_router(store, sessions, lambda: bundle.list_models(store), allowed))
+    app.include_router(hook_pages.make_router(store, sessions, lambda: bundle.list_models(store), reader))
 
-    @app.get("/{kind}/{rest:path}", dependencies=[Depends(allowed)])
+    @app.get("/{kind}/{rest:path}", dependencies=[Depends(reader)])
     def read(request: Request, kind: str, rest: str) -> Response:
         if kind not in READABLE:
             raise RequestError(404, "nothing here", object=f"/{kind}", expected=", ".join(f"/{r}/…" for r in READABLE))
