@@ -57,6 +57,7 @@ def realised_facts(found: Realised, shown: Estimate) -> dict[str, Any]:
         "labelled": found.labelled,
         "losses": losses_facts(found.losses),
         "guessed": losses_facts(found.guessed),
+        "surprise": losses_facts(found.surprise),
         "truths": found.truths,
         "by_class": {name: losses_facts(one) for name, one in found.by_class.items()},
         "buckets": {
@@ -79,6 +80,7 @@ def realised_of(record: Mapping[str, Any]) -> Realised:
         labelled=int(record["labelled"]),
         losses=losses_of(record["losses"]),
         guessed=losses_of(record["guessed"]),
+        surprise=losses_of(record["surprise"]) if "surprise" in record else Losses(),
         truths={name: int(n) for name, n in record["truths"].items()},
         by_class={name: losses_of(one) for name, one in record["by_class"].items()},
         n=np.array(buckets["rows"], np.int64),

@@ -147,16 +147,11 @@ class Yardstick:
         """Labelled rows' losses less their estimates; no rows where the estimate explains next to nothing.
 
         What the estimate foretells of a loss is no news, so the rest shows a change with fewer rows (control
-        variate). Only sums are kept of a window: squares and cubes are the reference's, as without a change.
+        variate).
         """
-        known = self.surprise
-        if known.n < 2 or found.guessed.n != found.losses.n:
+        if self.surprise.n < 2 or self.surprise.variance > (1 - EXPLAINED) * self.realised.variance:
             return Losses()
-        if known.variance > (1 - EXPLAINED) * self.realised.variance:
-            return Losses()
-        n = found.losses.n
-        rest = found.losses.total - found.guessed.total
-        return Losses(n, rest, n * known.squares / known.n, n * known.cubes / known.n)
+        return found.surprise if found.surprise.n == found.losses.n else Losses()
 
     def losses(self, table: pa.Table, truth: str = "_truth") -> Floats:
         """Loss of each row; NaN where the truth is not known or is no number."""
@@ -197,6 +192,7 @@ class Realised:
         first: time of the first row of each bucket, microseconds since 1970.
         cells: calibration; empty for numbers.
         slices: losses by slice.
+        surprise: losses less their estimates.
         contradicted: rows with labels of different values.
         delay: median seconds from prediction to label.
     """
@@ -214,6 +210,7 @@ class Realised:
     delay: float
     cells: Cells = field(default_factory=Cells)
     slices: dict[str, Losses] = field(default_factory=dict)
+    surprise: Losses = field(default_factory=Losses)
 
 
 def realised(yardstick: Yardstick, table: pa.Table) -> Realised:
@@ -247,6 +244,7 @@ def realised(yardstick: Yardstick, table: pa.Table) -> Realised:
         delay=float(np.median(np.maximum(0.0, late - times))) / 1e6 if len(loss) else math.nan,
         cells=Cells.of(guess, loss) if yardstick.binary else Cells(),
         slices=yardstick.slices.losses(marks, loss),
+        surprise=losses.of(loss - guess),
     )
 
 

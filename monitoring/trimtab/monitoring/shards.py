@@ -23,9 +23,11 @@ import pyarrow.parquet as pq
 from trimtab.core.errors import DataError
 from trimtab.monitoring.columns import arrays, needed
 from trimtab.monitoring.counts import Counted
+from trimtab.monitoring.figures_records import inputs_facts
 
 if TYPE_CHECKING:
     from trimtab.monitoring.drift import Column, Profile
+    from trimtab.monitoring.reference import Reference
 
 # Values of one column in memory at once, by thread.
 BATCH_VALUES = 1 << 18
@@ -190,3 +192,40 @@ def _open(path: Path, meta: Any = None, dictionaries: Sequence[str] = ()) -> pq.
         return pq.ParquetFile(path, metadata=meta, read_dictionary=list(dictionaries), pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError("not a Parquet file", object=str(path), got=str(error)[:200]) from error
+
+
+def files(folder: Path) -> list[Path]:
+    """The Parquet files of a folder, by name, or the one that it is.
+
+    Raises:
+        DataError: there is none.
+    """
+    found = [folder] if folder.is_file() else sorted(folder.rglob("*.parquet"))
+    if not found:
+        raise DataError("no Parquet file", object=str(folder), expected="a folder of Parquet files, or one")
+    return found
+
+
+def of_version(model: str, version: str, window: Path, shard: int, shards: int) -> bytes:
+    """Counts of one of several shards of a window, over the cells of a version's reference in the settings' store."""
+    about = _reference(model, version)
+    parts = split(files(window), shards)
+    counted = count(about.profile, parts[shard] if shard < len(parts) else [], about.classes)
+    return to_bytes(about.profile, counted)
+
+
+def compared_with_version(model: str, version: str, parts: Sequence[bytes]) -> dict[str, Any]:
+    """All shards' counts against the reference, as record fields with the rows counted."""
+    profile = _reference(model, version).profile
+    counted = total(profile, (from_bytes(profile, p) for p in parts))
+    rows = max((of[0].rows for of in counted.values()), default=0)
+    return {**inputs_facts(profile.compare(counted)), "rows": rows}
+
+
+def _reference(model: str, version: str) -> Reference:
+    from trimtab.core import settings
+    from trimtab.core.store import open_store
+    from trimtab.monitoring.reference import load
+
+    env = settings.load()
+    return load(open_store(env.store, env), model, version)
