@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.monitoring.test_campaign import ROLLOUT, answer_canary, play, service
+from tests.monitoring.test_campaign import ROLLOUT, answer_canary, play
 from tests.monitoring.world import MODEL, START, Place, Runs, World, story
 
 from trimtab.core import ledger, rollouts
 from trimtab.core.records import utcnow
 from trimtab.core.store import Store
-from trimtab.monitoring import campaign, controller
+from trimtab.monitoring import controller
 from trimtab.monitoring.campaign_data import Readers
-from trimtab.monitoring.campaign_records import all_campaigns
 
 
 @pytest.fixture
@@ -223,74 +222,6 @@ def test_a_version_that_is_not_published_is_rejected(world: World) -> None:
     step(world)
     assert world.state().champion == first
     assert rollouts.undecided(world.store, MODEL) == []
-
-
-PHASES = ["debounce", "training", "releasing", "following"]
-
-
-@pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("hook_up", [True, False])
-def test_rollback_from_every_phase(store: Store, tmp_path: Path, phase: str, hook_up: bool) -> None:
-    blocks: dict[str, Any] = {"follow_ups": 1, "approval": phase == "debounce"}
-    world = World(store, tmp_path, {"rollout": ROLLOUT, "campaign": blocks})
-    world.champion(1)
-    version = world.champion(2)
-    world.log(version, START, [i % 2 == 0 for i in range(40)])
-    world.verdict(version, 1)
-    launcher = Runs(world, ends="running" if phase == "training" else "succeeded")
-    hook = service(world, launcher=launcher)
-    hook.answer(MODEL, "")
-    hook.round()
-    if phase == "following":
-        answer_canary(world)
-        hook.round()
-        hook.round()
-    now = campaign.state(store, MODEL)
-    assert now is not None
-    assert now.phase == phase
-    before = world.state()
-    gone = before.canary or before.champion
-    assert gone is not None
-    # What `trimtab rollback` writes, in its order.
-    campaign.control(store, MODEL, "pause", who="ann", why="")
-    campaign.control(store, MODEL, "cancel", who="ann", why="", campaign=now.n)
-    ask(world, gone, "rollback")
-    if not hook_up:
-        controller.append_without_evidence(store, MODEL)
-        assert gone in world.state().rolled_back
-    hook.round()
-    hook.round()
-    state = world.state()
-    assert state.canary is None
-    assert state.champion == (before.champion if before.canary else before.before(gone))
-    assert gone in state.rolled_back
-    closed = all_campaigns(store, MODEL)
-    assert [c.outcome for c in closed] == ["cancelled"]
-    assert rollouts.undecided(store, MODEL) == []
-    assert state.champion is not None
-    world.verdict(state.champion, 9)
-    assert hook.answer(MODEL, "").reason == "paused"
-    campaign.control(store, MODEL, "resume", who="ann", why="")
-    assert hook.answer(MODEL, "").campaign is not None or "cooling down" in hook.answer(MODEL, "").reason
-
-
-def test_a_rollback_beside_a_release_wins(world: World) -> None:
-    """The hook asked for the release after the rollback was asked for: the campaign is cancelled, so it is refused."""
-    world.champion(1)
-    version = world.champion(2)
-    world.log(version, START, [i % 2 == 0 for i in range(40)])
-    world.verdict(version, 1)
-    stepper = service(world)
-    stepper.answer(MODEL, "")
-    campaign.control(world.store, MODEL, "pause", who="ann", why="")
-    campaign.control(world.store, MODEL, "cancel", who="ann", why="", campaign=1)
-    ask(world, version, "rollback")
-    new = world.publish(5)
-    ask(world, new, campaign=1, run_key="late")
-    step(world)
-    assert version in world.state().rolled_back
-    assert new in world.state().rejected
-    assert world.state().canary is None
 
 
 def test_the_story_of_a_played_campaign_is_in_order(world: World) -> None:

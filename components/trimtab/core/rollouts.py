@@ -136,8 +136,19 @@ def requests(store: Store, model: str, after: int = 0) -> list[Request]:
 
 
 def is_decided(asked: Request, entries: Iterable[ledger.Entry]) -> bool:
-    """Whether the ledger holds a final event of the request's version that came after it. Pure."""
-    return any(e.seq > asked.after_seq and e.version == asked.version and e.event in FINAL for e in entries)
+    """Whether the ledger holds a final event of the request's version that came after it. Pure.
+
+    What a person asked for is decided by that event alone, or by one that names the request: a canary that the
+    controller rejects at the moment when somebody takes it back must be taken back all the same.
+    """
+    return any(e.seq > asked.after_seq and e.version == asked.version and _decides(e, asked) for e in entries)
+
+
+def _decides(entry: ledger.Entry, asked: Request) -> bool:
+    if asked.kind == "serve":
+        return entry.event in FINAL
+    own = {"rollback": "rolled_back", "promote": "promoted"}[asked.kind]
+    return entry.event == own or (entry.event in FINAL and (entry.evidence or {}).get("request") == asked.n)
 
 
 def undecided(store: Store, model: str) -> list[Request]:
