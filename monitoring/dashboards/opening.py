@@ -16,6 +16,11 @@ from dashboards.parts import GREEN, MODEL, ORANGE, RED, SOURCE, WIDTH, YELLOW, C
 # An alert about a store or a process names no model: it is shown with every one.
 ALERTS = 'alertname=~"Trimtab.*",model=~"$model|"'
 FIRING = f'ALERTS{{alertstate="firing",{ALERTS}}}'
+# Other labels of an alert (owner, layer, …) would be further columns: the oldest of what differs in them is shown.
+SINCE = (
+    "min by (alertname, model, version, severity, alertstate)"
+    f" ({FIRING} * ignoring(alertstate) group_left() ALERTS_FOR_STATE{{{ALERTS}}}) * 1000"
+)
 RUNBOOK = ("Runbook", "${hook}/runbooks/${__data.fields.alertname}")
 CAMPAIGNS = ("Campaigns", "${hook}/campaigns/${__data.fields.model}/")
 WINDOWS = ("Windows", "${hook}/windows/${__data.fields.model}/")
@@ -28,7 +33,7 @@ def firing() -> Section:
         "Alerts that fire now",
         "From Prometheus: one row an alert. The alert's name leads to its runbook, the model to its campaigns and "
         "windows. `warning` is drift that a campaign answers, `page` is harm that nobody answers yet.",
-        [f"{FIRING} * ignoring(alertstate) group_left() ALERTS_FOR_STATE{{{ALERTS}}} * 1000"],
+        [SINCE],
         [
             Column("alertname", "alert", links=(RUNBOOK,)),
             Column("model", "model", links=(CAMPAIGNS, WINDOWS)),
@@ -37,7 +42,6 @@ def firing() -> Section:
             Column("alertstate", "state", width=80),
             Column("Value", "since", unit="dateTimeFromNow"),
         ],
-        hidden=["__name__", "instance", "job", "le", "owner", "team"],
         empty="Nothing fires",
         order=("severity", False),
     )
@@ -61,7 +65,7 @@ def variables() -> list[Any]:
         dashboard.QueryVariable("model")
         .label("Model")
         .datasource(SOURCE)
-        .query({"query": "label_values(trimtab_campaign_state, model)", "refId": "model"})
+        .query({"qryType": 1, "query": "label_values(trimtab_campaign_state, model)", "refId": "model"})
         .definition("label_values(trimtab_campaign_state, model)")
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.ALPHABETICAL_ASC)
