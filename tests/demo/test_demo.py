@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.prometheus import program
 
 pytestmark = pytest.mark.campaign
 
@@ -72,6 +73,22 @@ def test_in_file_order_accuracy_comes_back_for_few_retrains(
     pages = [Path(r.removeprefix("file://")).read_text() for r in facts["reports"]]
     assert any("evidently" in page.lower() for page in pages)
     assert sum(w["rows"] for w in facts["windows"]) == 1521
+
+
+@pytest.mark.timeout(1800)
+def test_alarms_go_through_a_real_prometheus_and_alertmanager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = [str(program(name).parent) for name in ("prometheus", "alertmanager")]
+    monkeypatch.setenv("PATH", os.pathsep.join([*places, os.environ["PATH"]]))
+    facts = demo(tmp_path, "--prometheus")
+    assert facts["failed_requests"] == 0
+    assert facts["served_accuracy"] >= 0.91
+    assert facts["promotions"] >= 1
+    assert facts["campaigns"]
+    assert {c["trigger"] for c in facts["campaigns"]} == {"TrimtabDrift (Prometheus)"}
+    opened = [w for w in facts["windows"] if w["campaign"] is not None]
+    assert {w["trigger"] for w in opened} == {"TrimtabDrift (Prometheus)"}
+    assert "TrimtabDrift" in {a["alert"] for a in facts["alerts"]}
+    assert not [a for a in facts["alerts"] if a["severity"] == "page"], "nobody is woken while campaigns answer"
 
 
 @pytest.mark.timeout(1800)

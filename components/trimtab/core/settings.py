@@ -41,6 +41,7 @@ class Settings:
         spool: folder in which a server keeps what the store does not have yet.
         stage_image: image of the stages, by digest.
         log_level: name of a logging level.
+        prometheus_bin: folder with Prometheus and Alertmanager, for `demo --prometheus`; empty looks on PATH.
         home: the user's configuration folder, where keys and tokens are made on first use.
         run_key, run_attempt: the run a stage belongs to, set by the local launcher.
         run_id: the backend's own id of the run (a cluster gives it by the downward API).
@@ -57,6 +58,7 @@ class Settings:
     spool: Path
     stage_image: str
     log_level: str
+    prometheus_bin: str
     home: Path
     run_key: str
     run_attempt: int
@@ -110,6 +112,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         spool=Path(get("SPOOL", str(home / "spool"))),
         stage_image=get("STAGE_IMAGE"),
         log_level=level,
+        prometheus_bin=get("PROMETHEUS_BIN"),
         home=home,
         run_key=get("RUN_KEY"),
         run_attempt=int(attempt),

@@ -31,6 +31,10 @@ def demo(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the facts as JSON here.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server up until Ctrl-C.")] = False,
+    prometheus: Annotated[
+        bool,
+        typer.Option("--prometheus", help="Send alarms through a real Prometheus and Alertmanager (make servers)."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
     """Run the whole loop here: train, serve, replay real images, notice drift, retrain, judge, promote.
@@ -53,7 +57,7 @@ def demo(
     path = example_project()
     workspace = make_workspace(settings_module.load())
     pace = rate if rate is not None else (25.0 if live else 0.0)
-    options = Options(path, live=live, shuffle=shuffle, seed=seed, rate=pace, keep=keep)
+    options = Options(path, live=live, shuffle=shuffle, seed=seed, rate=pace, keep=keep, prometheus=prometheus)
     job = Demo(workspace, load_project(path), options, console)
     with interrupts_as_exceptions():
         try:

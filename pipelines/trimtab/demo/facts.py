@@ -19,6 +19,7 @@ class Window:
         verdict: the newest verdict when the window was over (`none`, `watch`, `drift`; empty where none came yet).
         words: that verdict's reason.
         campaign: number of the campaign that an alarm of this window opened, else None.
+        trigger: the alert that opened it and who raised it, e.g. `TrimtabDrift (Prometheus)`.
     """
 
     window: int
@@ -30,6 +31,7 @@ class Window:
     verdict: str = ""
     words: str = ""
     campaign: int | None = None
+    trigger: str = ""
 
     @property
     def static_accuracy(self) -> float:
@@ -61,6 +63,7 @@ class Facts:
     promotions: int = 0
     rejections: int = 0
     campaigns: list[dict[str, Any]] = field(default_factory=list)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
     requests: int = 0
     failed_requests: int = 0
     alarm_to_serving_seconds: list[float] = field(default_factory=list)

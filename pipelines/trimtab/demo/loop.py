@@ -27,9 +27,10 @@ from trimtab.core.project import Project
 from trimtab.core.signing import ensure_keypair
 from trimtab.core.store import open_store
 from trimtab.core.tokens import ensure_token
+from trimtab.demo.alerting import Alerting, find_programs
 from trimtab.demo.data import make_rows
 from trimtab.demo.facts import Facts, Window
-from trimtab.demo.follow import Follower
+from trimtab.demo.follow import Follower, trigger
 from trimtab.demo.picture import draw
 from trimtab.demo.processes import Processes, free_ports
 from trimtab.demo.replay import Answered, Replay
@@ -55,6 +56,7 @@ class Options:
         seed: of that permutation.
         rate: requests a second at most; 0 for no limit.
         keep: leave the server up at the end until Ctrl-C.
+        prometheus: put a Prometheus and an Alertmanager between the watch and the hook.
     """
 
     project: Path
@@ -63,6 +65,7 @@ class Options:
     seed: int = 0
     rate: float = 0.0
     keep: bool = False
+    prometheus: bool = False
 
 
 class Demo:
@@ -85,7 +88,12 @@ class Demo:
         ensure_keypair(self.settings)
         self.store = open_store(workspace.store_url, self.settings)
         self.processes = Processes(self.environment, workspace.logs)
-        mode = "shuffled" if options.shuffle else "file order"
+        self.alerting: Alerting | None = None
+        if options.prometheus:
+            # Looked for before anything is trained: a missing program is said at once.
+            programs = find_programs(self.settings, Path.cwd())
+            self.alerting = Alerting(self.processes, programs, workspace.folder / "prometheus")
+        mode = ("shuffled" if options.shuffle else "file order") + (", Prometheus" if options.prometheus else "")
         self.facts = Facts(
             model=project.name,
             store=workspace.store_url,
@@ -146,13 +154,20 @@ class Demo:
         self.console.print(f"[bold]2[/] Starting the server, the watch and the retrain hook: {server_url}")
         self.processes.start("serve", ["serve", model, "--port", str(port), "--metrics-port", str(metrics),
                                        "--poll-seconds", POLL, "--flush-seconds", POLL])  # fmt: skip
-        self.processes.start("watch", ["watch", model, "--metrics-port", str(watch), "--poll-seconds", POLL])
+        posts = ["--hook", "-"] if self.alerting else []
+        self.processes.start("watch", ["watch", model, "--metrics-port", str(watch), "--poll-seconds", POLL, *posts])
         self.processes.start("hook", ["hook", "--port", str(hook), "--metrics-port", str(hook_metrics),
                                       "--server-metrics", f"http://127.0.0.1:{metrics}/metrics",
                                       "--poll-seconds", POLL])  # fmt: skip
         self.processes.wait_until_answers("serve", f"{server_url}/v2/models/{model}/ready")
         self.processes.wait_until_answers("hook", f"{hook_url}/healthz")
         self.processes.wait_until_answers("watch", f"http://127.0.0.1:{watch}/metrics")
+        if self.alerting:
+            targets = {"server": metrics, "watch": watch, "hook": hook_metrics}
+            self.alerting.start(
+                {name: f"127.0.0.1:{at}" for name, at in targets.items()}, hook_url, self.settings.token_file
+            )
+            self.console.print(f"  Prometheus {self.alerting.prometheus}, Alertmanager {self.alerting.alertmanager}")
         return server_url
 
     def replay(self, server: str) -> None:
@@ -160,7 +175,14 @@ class Demo:
         model, windows = self.project.name, self.project.windows.rows
         token = self.settings.token_file.read_text().strip()
         client = Client(server, token=token)
-        follower = Follower(self.store, model, windows, lambda v: client.ready(model, version=v), self.processes.check)
+        follower = Follower(
+            self.store,
+            model,
+            windows,
+            lambda v: client.ready(model, version=v),
+            self.processes.check,
+            self.alerting,
+        )
         first = follower.state().champion
         if first is None:
             raise RunError("the first version was not promoted", object=model, hint="read the run's log")
@@ -202,7 +224,7 @@ class Demo:
                     if alarm is not None and alarm.campaign is not None:
                         if alarm.campaign not in known:
                             known.add(alarm.campaign)
-                            window.campaign = alarm.campaign
+                            window.campaign, window.trigger = alarm.campaign, alarm.trigger
                         view.say(f"alarm: campaign {alarm.campaign} retrains and judges")
                         follower.hold_for_campaign(alarm.campaign)
             view.say("")
@@ -214,7 +236,8 @@ class Demo:
         """In live mode windows of the replay and of the watch run apart: mark the alarms by their time only."""
         for alarm in self._all_alarms(follower):
             if alarm.campaign is not None and self.facts.windows:
-                self.facts.windows[min(alarm.window, len(self.facts.windows)) - 1].campaign = alarm.campaign
+                window = self.facts.windows[min(alarm.window, len(self.facts.windows)) - 1]
+                window.campaign, window.trigger = alarm.campaign, alarm.trigger
 
     def _all_alarms(self, follower: Follower) -> list[Any]:
         versions = {e["version"] for e in follower.events() if e["version"]}
@@ -242,6 +265,7 @@ class Demo:
             {
                 "campaign": campaign.n,
                 "phase": campaign.phase,
+                "trigger": trigger(campaign),
                 "outcome": campaign.outcome,
                 "why": campaign.why,
                 "retrains": [
@@ -253,6 +277,8 @@ class Demo:
 
     def sum_up(self) -> None:
         """Step 5: the picture and the list of reports."""
+        if self.alerting:
+            self.facts.alerts = self.alerting.fired()
         picture = self.workspace.folder / "accuracy.png"
         draw(self.facts, picture)
         self.facts.picture = str(picture)
@@ -263,6 +289,8 @@ class Demo:
         """`--keep`: leave the processes up, say how to try them, and wait for Ctrl-C."""
         url = self.processes.environment["TRIMTAB_SERVER_URL"]
         self.console.print(f"\nThe server stays up: {url} (its page). Ctrl-C ends it.", soft_wrap=True)
+        if self.alerting:
+            self.console.print(f"Prometheus: {self.alerting.prometheus}  Alertmanager: {self.alerting.alertmanager}")
         while True:
             time.sleep(0.5)
             self.processes.check()

@@ -42,7 +42,7 @@ def tail(log: Path, lines: int = 5) -> str:
 
 
 class Processes:
-    """A set of `trimtab …` processes, each the head of its own process group.
+    """A set of processes, most of them `trimtab …`, each the head of its own process group.
 
     Args:
         environment: what they run with.
@@ -57,10 +57,14 @@ class Processes:
 
     def start(self, name: str, arguments: Sequence[str]) -> None:
         """Start `trimtab <arguments>`."""
+        self.launch(name, [sys.executable, "-m", "trimtab.cli.app", *arguments])
+
+    def launch(self, name: str, command: Sequence[str]) -> None:
+        """Start another program."""
         file = (self.logs / f"{name}.log").open("ab")
         self._files.append(file)
         self._running[name] = subprocess.Popen(
-            [sys.executable, "-m", "trimtab.cli.app", *arguments],
+            list(command),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

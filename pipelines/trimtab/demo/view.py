@@ -81,10 +81,11 @@ class View(AbstractContextManager["View"]):
 
 
 def table(rows: list[Window]) -> Table:
-    """Windows as a table: both accuracies, version, verdict, campaign."""
+    """Windows as a table: both accuracies, version, verdict, campaign and the alert that opened it."""
     grid = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (("window", "right"), ("rows", "right"), ("first alone", "right"), ("served", "right"),
-                          ("version", "left"), ("verdict", "left"), ("campaign", "left")):  # fmt: skip
+                          ("version", "left"), ("verdict", "left"), ("campaign", "left"),
+                          ("trigger", "left")):  # fmt: skip
         grid.add_column(name, justify=justify)  # type: ignore[arg-type]
     for w in rows:
         better = w.served_accuracy > w.static_accuracy
@@ -96,6 +97,8 @@ def table(rows: list[Window]) -> Table:
             w.version + (f" +{len(w.versions) - 1}" if len(w.versions) > 1 else ""),
             Text(w.verdict or "-", style=COLOURS.get(w.verdict, "")),
             "" if w.campaign is None else f"#{w.campaign} opens",
+            # Who raised the alert; which one it was stands below the table.
+            w.trigger.partition("(")[2].removesuffix(")") or w.trigger,
         )
     return grid
 
@@ -116,6 +119,11 @@ def summary(console: Console, facts: Facts) -> None:
     if facts.alarm_to_serving_seconds:
         shown = ", ".join(f"{s:.0f} s" for s in facts.alarm_to_serving_seconds)
         grid.add_row("alarm to new version serving", shown)
+    if triggers := dict.fromkeys(c["trigger"] for c in facts.campaigns if c.get("trigger")):
+        grid.add_row("opened by", ", ".join(triggers))
+    if facts.alerts:
+        fired = dict.fromkeys(f"{a['alert']} ({a['severity']})" for a in facts.alerts)
+        grid.add_row("alerts that fired", ", ".join(fired))
     grid.add_row("time", f"{facts.wall_seconds:.0f} s, of it {facts.pipeline_seconds:.0f} s the first pipeline run")
     console.print(grid)
     console.print()
