@@ -146,6 +146,8 @@ def assemble(uid: str, description: str, sections: Sequence[Section]) -> dict[st
             )
     _place(built, [firing(), *sections])
     encoded: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(built.build()))
+    for variable in encoded["templating"]["list"]:
+        variable.pop("auto", None)  # of variables that are intervals; Grafana's schema has it nowhere else
     return encoded
 
 

@@ -61,6 +61,23 @@ def test_status_of_an_empty_store_says_what_to_do(
     assert "trimtab run FILE" in run(status)
 
 
+def test_status_says_since_when_at_what_cost_and_where_more_is_told(world: World) -> None:
+    version = world.champion()
+    world.verdict(version, 1, "none")
+    assert "extra errors" not in run(status, MODEL)
+    world.verdict(version, 2, cost_per_day=1234.4)
+    shown = run(status, MODEL)
+    assert "since 2026-11-21 08:00 UTC, about 1,234 extra errors a day" in shown
+    assert f"trimtab explain 2 {MODEL}" in shown
+    assert f"/windows/{MODEL}/" in shown
+    (facts,) = json.loads(run(status, "--json"))["models"]
+    assert (facts["windows"][-1]["since"], facts["windows"][-1]["cost_per_day"]) == (
+        "2026-11-21T08:00:00.000000Z",
+        1234.4,
+    )
+    assert facts["pages"].endswith(f"/windows/{MODEL}/")
+
+
 def test_status_shows_what_serves_and_a_request_to_try(world: World) -> None:
     version = drift(world)
     hook = service(world)

@@ -59,6 +59,11 @@ def _window(verdict: Verdict) -> dict[str, Any]:
         "labelled": verdict.labelled,
         "layers": dict(verdict.layers),
         "words": verdict.words,
+        "cause": verdict.cause,
+        "since": (verdict.since or {}).get("point"),
+        "cost_per_day": verdict.cost_per_day,
+        "performance": dict(verdict.performance),
+        "report": verdict.report,
         "last_time": verdict.last_time,
     }
 

@@ -55,6 +55,7 @@ def facts(store: Store, settings: Settings, model: str) -> dict[str, Any]:
         **found,
         "endpoint": url,
         "answering": answering(settings.server_url, model),
+        "pages": f"{settings.hook_url.rstrip('/')}/windows/{model}/",
         "curl": example(store, model, found["champion"], url),
     }
 
@@ -129,6 +130,7 @@ def show(console: Console, one: dict[str, Any]) -> None:
             f"{w['labelled']} labelled  {escape(w['words'])}",
             highlight=False,
         )
+    harm(console, one)
     if one["campaigns"]:
         console.print("  campaigns", highlight=False)
     for c in one["campaigns"]:
@@ -140,3 +142,17 @@ def show(console: Console, one: dict[str, Any]) -> None:
         state = "" if one["answering"] else "  [yellow](no server is ready with it there: trimtab serve)[/]"
         console.print(f"  endpoint {one['endpoint']}{state}", highlight=False)
         console.print(f"  try it:  {escape(one['curl'])}", highlight=False)
+
+
+def harm(console: Console, one: dict[str, Any]) -> None:
+    """Of the champion's newest window: since when, at what cost, and where more is told; nothing where all is well."""
+    newest = next((w for w in reversed(one["windows"]) if w["version"] == one["champion"]), None)
+    if newest is None or newest["verdict"] == "none":
+        return
+    since = f"since {newest['since'][:16].replace('T', ' ')} UTC, " if newest["since"] else ""
+    cost = (
+        f"about {newest['cost_per_day']:,.0f} extra errors a day" if newest["cost_per_day"] > 0 else "no extra errors"
+    )
+    console.print(
+        f"    {since}{cost}; why: trimtab explain {newest['window']} {one['model']}, or {one['pages']}", highlight=False
+    )
