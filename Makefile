@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean
+.PHONY: help setup servers demo grafana test test-slow lint format clean bench-drift
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -50,6 +50,9 @@ test: setup servers ## all tests but the long ones, under 10 minutes
 
 test-slow: setup servers ## the long campaigns, images and cluster tests
 	@$(BIN)/python -m pytest -q -m "campaign or images or cluster" --timeout=1800 $(PYTEST_ARGS)
+
+bench-drift: setup ## the watch: false alarms, power and cost, against Evidently (15 minutes, 10 GB of disk meanwhile)
+	@$(BIN)/python -m benchmarks.drift $(BENCH_ARGS)
 
 lint: setup ## ruff, mypy --strict, pyright, import-linter
 	@$(BIN)/ruff check .

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-
 from benchmarks.mixed import SCHEMA, World
+
 from trimtab.core.policies import Windows
 from trimtab.monitoring.columns import arrays, compared
 from trimtab.monitoring.losses import of
