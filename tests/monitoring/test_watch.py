@@ -277,6 +277,64 @@ def test_a_poisoned_window_has_a_verdict(stream: Stream, rng: np.random.Generato
     assert {"a"} <= {f["name"] for f in said.fields}
 
 
+def odd_file(stream: Stream, version: str, n: int, **columns: object) -> None:
+    """Fifty rows as a server that went wrong might write them."""
+    rows = draw(np.random.default_rng(n), 50)
+    plain: dict[str, object] = {
+        "_id": [f"odd{n}-{i}" for i in range(50)],
+        "_time": pa.array([stream.now + timedelta(seconds=i) for i in range(50)], predictions.TIME),
+        **answered(rows),
+        "order": [f"odd{n}-{i}" for i in range(50)],
+    }
+    table = pa.table({**plain, **columns})
+    predictions.write_log(stream.store, MODEL, version, "odd", n, table)
+    stream.now += timedelta(seconds=60)
+
+
+def test_rows_that_lie_about_the_model_have_a_verdict(stream: Stream, rng: np.random.Generator) -> None:
+    """Answers that are numbers or of no class, probabilities that are none, too many, not finite or beyond 1."""
+    version = stream.publish()
+    watched = watch(stream)
+    floats = pa.list_(pa.float32())
+    odd = [
+        {"_label": pa.array([1] * 50)},
+        {"_label": ["neither"] * 50},
+        {"_label": pa.nulls(50, pa.string())},
+        {"_probabilities": pa.nulls(50, floats)},
+        {"_probabilities": pa.array([[0.2, 0.3, 0.5]] * 50, floats)},
+        {"_probabilities": pa.array([[float("nan"), float("inf")]] * 50, floats)},
+        {"_probabilities": pa.array([[-7.0, 8.0]] * 50, floats)},
+        {"_probabilities": ["none"] * 50},
+        {"order": pa.array(range(50))},
+        {"a": pa.array([1e308, -1e308] * 25)},
+        {"a": pa.array([[1.0]] * 50)},
+        {"plan": pa.array([3.5] * 50)},
+        {"plan": pa.array([["basic"]] * 50)},
+    ]
+    for n, columns in enumerate(odd):
+        odd_file(stream, version, n, **columns)
+        stream.label(stream.answer(version, draw(rng, 50)))
+        said = watched.step()
+        assert [v.window for v in said][-1] == n + 1, columns
+        assert said[-1].verdict in ("none", "watch", "drift")
+        assert said[-1].labelled == 50
+    assert watch(stream).step() == []
+    assert np.isfinite([v.cost_per_day for v in windows.verdicts(stream.store, MODEL, version)]).all()
+
+
+@pytest.mark.parametrize("values", [["maybe"] * 60, [""] * 60, ["yes", "no", "1", "null", "YES"] * 12])
+def test_labels_of_no_class_have_a_verdict(stream: Stream, rng: np.random.Generator, values: list[str]) -> None:
+    version = stream.publish()
+    watched = watch(stream)
+    at = stream.answer(version, draw(rng, 100))
+    ids, keys, _, last = stream.kept[at]
+    stream.kept[at] = (ids, keys, values, last)
+    stream.label(at, slice(0, 60))
+    (said,) = watched.step()
+    assert said.labelled == 60
+    assert said.words
+
+
 def test_a_file_that_cannot_be_read_is_left_out(
     stream: Stream, rng: np.random.Generator, caplog: pytest.LogCaptureFixture
 ) -> None:

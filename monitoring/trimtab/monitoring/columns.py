@@ -71,8 +71,8 @@ def arrays(table: pa.Table, columns: Sequence[Column], classes: Sequence[str]) -
 
 
 def numbers(column: pa.ChunkedArray) -> Floats:
-    """A column as float64, null as NaN; text that is no number is NaN too."""
-    if pa.types.is_null(column.type):
+    """A column as float64, null as NaN; text that is no number is NaN too, and so is all of another type."""
+    if pa.types.is_null(column.type) or pa.types.is_nested(column.type):
         return np.full(len(column), np.nan)
     if pa.types.is_string(column.type):
         return np.array([_number(v) for v in column.to_pylist()], np.float64)
@@ -92,6 +92,8 @@ def probabilities(table: pa.Table, k: int) -> Floats:
     column = table[PROBABILITIES]
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     matrix = np.full((len(column), max(1, k)), np.nan)
+    if not _listed(column.type):
+        return matrix
     whole = np.asarray(pc.fill_null(pc.equal(pc.list_value_length(column), k), False))
     if whole.any():
         values = pc.list_flatten(column.filter(pa.array(whole)))
@@ -108,14 +110,16 @@ def indices(values: Any, classes: Sequence[str]) -> npt.NDArray[np.int64]:
 def _images(column: pa.ChunkedArray, size: int) -> Floats | None:
     """Flat images [n, size]; rows of another length or with nulls are left out."""
     whole = column.combine_chunks()
-    if not (
-        pa.types.is_list(whole.type) or pa.types.is_fixed_size_list(whole.type) or pa.types.is_large_list(whole.type)
-    ):
+    if not _listed(whole.type):
         return None
     right = pc.fill_null(pc.equal(pc.list_value_length(whole), size), False)
     flat = np.asarray(pc.fill_null(pc.cast(pc.list_flatten(whole.filter(right)), pa.float64()), np.nan))
     rows = flat.reshape(-1, size)
     return np.asarray(rows[np.isfinite(rows).all(axis=1)], np.float64)
+
+
+def _listed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind))
 
 
 def _number(value: Any) -> float:

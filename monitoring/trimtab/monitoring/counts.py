@@ -143,7 +143,9 @@ class CategoryCells:
 
     def place(self, values: Any) -> npt.NDArray[np.int64]:
         """The cell of each value: its name's, one of the last `UNSEEN` for others, -1 for null or the empty text."""
-        places = [self._cells(c.dictionary)[np.asarray(pc.fill_null(c.indices, -1), np.int64)] for c in _encoded(values)]
+        places = [
+            self._cells(c.dictionary)[np.asarray(pc.fill_null(c.indices, -1), np.int64)] for c in _encoded(values)
+        ]
         return np.concatenate(places) if places else np.zeros(0, np.int64)
 
     def count(self, values: Any) -> Counted:
@@ -185,6 +187,8 @@ def text(values: Any) -> pa.Array:
     if not isinstance(values, pa.Array):
         array = np.asarray(values)
         values = pa.array(array.tolist() if array.dtype == object else array, from_pandas=True)
+    if pa.types.is_nested(values.type):
+        return pa.array([None if v is None else str(v) for v in values.to_pylist()], pa.string())
     return values if values.type == pa.string() else pc.cast(values, pa.string())
 
 

@@ -136,8 +136,16 @@ class Yardstick:
             table: rows of the log.
             key_field: the field by which labels may come.
         """
-        names = [n for n in ("_id", "_time", LABEL, VALUE, key_field) if n and n in table.column_names]
-        found = table.select(list(dict.fromkeys(names)))
+        # Files of one window may type a column differently where a client or a server went wrong: here they agree.
+        found = table.select([n for n in ("_id", "_time") if n in table.column_names])
+        if key_field is not None and key_field in table.column_names:
+            found = found.append_column(key_field, text(table[key_field]))
+        if self.binary:
+            labels = text(table[LABEL]) if LABEL in table.column_names else pa.nulls(table.num_rows, pa.string())
+            found = found.append_column(LABEL, labels)
+        else:
+            value = numbers(table[VALUE]) if VALUE in table.column_names else np.full(table.num_rows, np.nan)
+            found = found.append_column(VALUE, pa.array(value, pa.float64(), from_pandas=True))
         found = found.append_column(GUESS, pa.array(self.guesses(table), pa.float64(), from_pandas=True))
         for name, mark in self.slices.mark(table).items():
             found = found.append_column(name, mark)
