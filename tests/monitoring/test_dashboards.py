@@ -5,10 +5,12 @@ The queries run against a real Prometheus in `test_dashboards_live.py`.
 
 from __future__ import annotations
 
+import http.server
 import itertools
 import json
 import re
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import yaml
 from grafana_foundation_sdk.models import units
 from tests.servers.prometheus import program
 
-from dashboards import grafana, queries
+from dashboards import api, grafana, queries
 from dashboards.__main__ import written
 from dashboards.names import ALERTMANAGER, ALERTMANAGER_NAME, FOLDER, HOOK, PROMETHEUS, TITLES
 
@@ -199,3 +201,65 @@ def test_a_grafana_that_ends_at_once_is_1(tmp_path: Path, capsys: pytest.Capture
     options = grafana.Options(data=tmp_path / "data")
     assert grafana.run(options, {"TRIMTAB_GRAFANA": str(home), "PATH": "/usr/bin:/bin"}) == 1
     assert "did not answer" in capsys.readouterr().err
+
+
+def test_the_configuration_for_one_machine_is_one(tmp_path: Path, root: Path) -> None:
+    from trimtab.monitoring.alerts.rule import Links
+    from trimtab.monitoring.alerts.rules import plain
+
+    (tmp_path / "rules.yml").write_text(plain(Links()))
+    (tmp_path / "prometheus.yml").write_text((root / "monitoring" / "prometheus.yml").read_text())
+    done = subprocess.run([program("promtool"), "check", "config", tmp_path / "prometheus.yml"], capture_output=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """Answers as Grafana's API does; one query has an error, one dashboard is missing, a data source is away."""
+
+    def do_GET(self) -> None:
+        uid = self.path.split("/")[-1]
+        if "/api/datasources/" in self.path:
+            self._send(400, {"message": "connection refused"})
+        elif uid == "trimtab-serving":
+            self._send(404, {"message": "Dashboard not found"})
+        elif self.path.startswith("/api/dashboards/"):
+            self._send(200, {"dashboard": DASHBOARDS[f"{uid}.json"], "meta": {"provisioned": uid != "trimtab-drift"}})
+        else:
+            self._send(200, [])
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        wrong = "in_flight" in body["queries"][0]["expr"]
+        found = {"error": "parse error", "status": 400} if wrong else {"status": 200, "frames": []}
+        self._send(200, {"results": {"A": found}})
+
+    def _send(self, status: int, body: Any) -> None:
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Silence."""
+
+
+def test_every_error_of_grafanas_api_is_told() -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            found = api.complaints(f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    told = "\n".join(found)
+    assert "data source trimtab-prometheus: 400" in told
+    assert "dashboard trimtab-serving: 404" in told
+    assert "dashboard trimtab-drift: it is not provisioned" in told
+    assert "Processes that show themselves / A: 200 parse error" in told
+    assert len(found) == 4
+    (line,) = {
+        line.partition(":")[0]
+        for line in api.complaints("http://127.0.0.1:9")
+        if line.startswith("dashboard trimtab-o")
+    }
+    assert line == "dashboard trimtab-overview"

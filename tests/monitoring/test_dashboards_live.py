@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import httpx
 import pytest
 from tests.monitoring.replayed import MODEL, Replay, drift_and_answer, started, story
 
-from dashboards import queries
+from dashboards import grafana, queries
 from dashboards.__main__ import BUILDERS
+from trimtab.demo.processes import free_ports
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(600)]
 
@@ -72,3 +74,13 @@ def test_the_pages_of_the_replay_are_there(replay: Replay, tmp_path: Path) -> No
         campaign = browser.get(f"/campaigns/{MODEL}/1").text
         assert "Retrain 1" in campaign
         assert "promoted" in campaign
+
+
+def test_a_real_grafana_loads_them_and_reports_no_error(
+    replay: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if grafana.program(os.environ) is None:
+        pytest.skip("no Grafana on this machine: TRIMTAB_GRAFANA=<folder of an unpacked archive>, or `grafana` on PATH")
+    (port,) = free_ports(1)
+    options = grafana.Options(replay.prometheus.url, replay.alertmanager.url, replay.hook, port, tmp_path / "grafana")
+    assert grafana.run(options, os.environ, check=True) == 0, capsys.readouterr().err
