@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +18,7 @@ from trimtab.core.records import parse_time, read_record, rfc3339
 from trimtab.monitoring import figures_records as facts
 from trimtab.monitoring import windows
 from trimtab.monitoring.columns import CONFIDENCE, LABEL, PROBABILITIES, VALUE, arrays, needed
+from trimtab.monitoring.counts import Counted
 from trimtab.monitoring.drift import Comparison
 from trimtab.monitoring.labelled import Labelled
 from trimtab.monitoring.log_health import LogHealth
@@ -41,6 +41,8 @@ COVERED = 64
 SHARE = 0.05
 PAUSE = timedelta(seconds=5)
 _log = logging.getLogger(__name__)
+
+Counts = dict[str, list[Counted]]
 
 
 @dataclass
@@ -161,8 +163,8 @@ class Follow:
     def _open(self, cut: Cut, keys: list[str]) -> None:
         """A window's figures: read where they were written before, else computed and written."""
         prefix = windows.folder(self.model, self.version, cut.window)
-        tables = list(self._rows(cut))
-        inputs, guessed = self._inputs(prefix, keys, tables), self._expected(prefix, keys, tables)
+        counted, slim = self._read(cut, compare=f"{prefix}inputs.json" not in keys)
+        inputs, guessed = self._inputs(prefix, keys, counted), self._expected(prefix, keys, slim)
         span = [int(parse_time(t).timestamp() * 1e6) for t in (cut.first_time, cut.last_time)]
         watched = Watched(cut, Figures(cut.window, cut.rows, span[0], span[1], inputs, guessed, None))
         if (key := windows.newest(keys, "realised")) is not None:
@@ -174,41 +176,50 @@ class Follow:
         self.history[cut.window] = watched
         while len(self.history) > HISTORY:
             del self.history[min(self.history)]
-        slim = concat([self.reference.yardstick.kept(t, self.reference.key_field) for t in tables], "a window")
         if self._labels_since is None:
             self._labels_since = parse_time(cut.first_time)
         if self.labelled.window(cut.window, slim):
             self._changed.add(cut.window)
 
-    def _rows(self, cut: Cut) -> Iterable[pa.Table]:
+    def _rows(self, cut: Cut) -> Iterable[tuple[Piece, pa.Table]]:
         for piece in cut.pieces:
             try:
-                yield self.tables.read(piece.key).slice(piece.start, piece.stop - piece.start)
+                yield piece, self.tables.read(piece.key).slice(piece.start, piece.stop - piece.start)
             except (DataError, NotFound) as error:
                 _log.error("rows of a window are gone: %s", error.sentence(), extra={"key": piece.key})
                 self.health.gone(piece.key)
 
-    def _inputs(self, prefix: str, keys: list[str], tables: list[pa.Table]) -> Comparison:
+    def _read(self, cut: Cut, *, compare: bool) -> tuple[Counts | None, pa.Table]:
+        """A window's counts (where asked) and what its labels will need, a file at a time: no field is kept."""
+        about, counted, kept = self.reference, None, []
+        for piece, table in self._rows(cut):
+            try:
+                slim = about.yardstick.kept(table, about.key_field)
+                part = about.profile.count(arrays(table, about.columns, about.classes)) if compare else None
+            except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as error:
+                # Whatever a file holds, the window gets its verdict, and the ones behind it theirs.
+                _log.error("rows of a window make no sense and are left out: %s", error, extra={"key": piece.key})
+                self.health.senseless(piece.key)
+                continue
+            kept.append(slim)
+            if counted is not None and part is not None:
+                part = {n: [a + b for a, b in zip(counted[n], part[n], strict=True)] for n in part}
+            counted = part if part is not None else counted
+        return counted, concat(kept, "a window")
+
+    def _inputs(self, prefix: str, keys: list[str], counted: Counts | None) -> Comparison:
         key = f"{prefix}inputs.json"
         if key in keys:
             return facts.inputs_of(read_record(self.store, key, "window-inputs"))
-        profile, counted = self.reference.profile, None
-        for table in tables:
-            part = profile.count(arrays(table, self.reference.columns, self.reference.classes))
-            counted = (
-                part
-                if counted is None
-                else {n: [a + b for a, b in zip(counted[n], part[n], strict=True)] for n in part}
-            )
-        found = profile.compare(counted) if counted is not None else Comparison(1.0, [], 1.0)
+        found = self.reference.profile.compare(counted) if counted is not None else Comparison(1.0, [], 1.0)
         return facts.inputs_of(windows.create_once(self.store, key, "window-inputs", facts.inputs_facts(found)))
 
-    def _expected(self, prefix: str, keys: list[str], tables: list[pa.Table]) -> Losses:
+    def _expected(self, prefix: str, keys: list[str], slim: pa.Table) -> Losses:
         key = f"{prefix}expected.json"
         if key in keys:
             return facts.losses_of(read_record(self.store, key, "window-expected")["losses"])
         yardstick = self.reference.yardstick
-        found = of(np.concatenate([yardstick.guesses(t) for t in tables])) if tables else Losses()
+        found = of(yardstick.guesses(slim)) if slim.num_rows else Losses()
         written = facts.expected_facts(found, expected(yardstick, found))
         return facts.losses_of(windows.create_once(self.store, key, "window-expected", written)["losses"])
 
@@ -327,10 +338,6 @@ class Follow:
         """The verdict about the window before."""
         earlier = [w for w in self.history if w < window and self.history[w].said is not None]
         return self.history[max(earlier)].said if earlier else None
-
-    def rows_of(self, window: int) -> pa.Table:
-        """A window's rows, with all columns that are compared."""
-        return concat(list(self._rows(self.history[window].cut)), "a window")
 
 
 def checked(table: pa.Table, key: str, columns: Iterable[str]) -> pa.Table:

@@ -82,6 +82,10 @@ class LogHealth:
         self._number(key, now)
         self._name("unreadable", key)
 
+    def senseless(self, key: str) -> None:
+        """A file's rows could be read and not understood."""
+        self._name("unreadable", key)
+
     def gone(self, key: str) -> None:
         """A file that was in a window is not there any more."""
         self._name("gone", key)
