@@ -4,7 +4,7 @@ A rollout is played as the controller plays it: the ruling on the rows that a re
 shares, until it is promoted, taken back, or undecided. Labels land in chunks and the judge looks after each. Nothing
 here is a copy: `judge.challenger` and `judge.canary` decide, on `Plan`s made from the size of a window.
 
-    python benchmarks/judge.py [--rollouts N] [--out FILE]
+    python -m benchmarks.judge [--rollouts N] [--out FILE]
 
 A false promotion is a version truly worse than the champion by more than the margin that gets promoted; a false
 rollback takes back one that is no worse. The table's figures are the largest over all kinds of traffic and of models;
@@ -21,10 +21,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from trimtab.core.policies import Plan, Rollout
 from trimtab.core.records import rfc3339, utcnow
@@ -97,12 +98,17 @@ def chunk(rng: np.random.Generator, models: Models, n: int) -> Paired:
 
 def _values(rng: np.random.Generator, models: Models, n: int) -> Paired:
     """Errors of two regressors that share most of what makes a row hard."""
-    draw = {"normal": rng.standard_normal, "heavy": lambda k: rng.standard_t(3, k), "skewed": rng.standard_exponential}
-    common, own, other = (draw[models.errors](n) for _ in range(3))
+    common, own, other = (_draw(rng, models.errors, n) for _ in range(3))
     weight = models.apart / 100
     theirs = np.abs(common * (1 - weight) + other * weight)
     ours = np.abs(common * (1 - weight) + own * weight) * (1 - models.gap / 100)
     return Paired.of_values(np.zeros(n), ours, theirs)
+
+
+def _draw(rng: np.random.Generator, kind: str, n: int) -> npt.NDArray[np.float64]:
+    if kind == "heavy":
+        return rng.standard_t(3, n)
+    return rng.standard_normal(n) if kind == "normal" else rng.standard_exponential(n)
 
 
 def rollout(rng: np.random.Generator, traffic: Traffic, models: Models, plan: Plan) -> tuple[str, int]:
@@ -131,9 +137,7 @@ def _answered(
     added = []
     for arm, n, failing in ((arms[0], mine, models.failed), (arms[1], rows - mine, FAILED)):
         slow, failed = int(rng.binomial(n, SLOW)), int(rng.binomial(n, failing))
-        added.append(
-            replace(arm, rows=arm.rows + n, slow=arm.slow + slow, requests=arm.requests + n, failed=arm.failed + failed)
-        )
+        added.append(Arm(arm.rows + n, arm.slow + slow, 0, 0, arm.requests + n, arm.failed + failed))
     return added[0], added[1]
 
 
@@ -155,7 +159,7 @@ def tasks(rollouts: int) -> Iterator[tuple[Traffic, Models, int, int]]:
         kinds += [
             Models(gap, 50.0, errors) for gap in (-10.0, -1.1, 0.0, 10.0) for errors in ("normal", "heavy", "skewed")
         ]
-        kinds += [Models(0.0, 6.0, failed=failed) for failed in (0.05, 0.2)]
+        kinds += [Models(10.0, 15.0, failed=failed) for failed in (0.05, 0.2)]
         for models in kinds:
             seed += 1
             hard = -2.0 <= models.gap <= 0.0 and models.failed == FAILED
@@ -188,8 +192,9 @@ def figures(cells: list[dict[str, object]]) -> dict[str, object]:
             }
             for t in TRAFFIC
         },
-        "failing_5_percent_taken_back": min(float(str(c["taken back"])) for c in cells if c["failed"] == 0.05),
-        "failing_20_percent_taken_back": min(float(str(c["taken back"])) for c in cells if c["failed"] == 0.2),
+        # Better by ten points, but some of its requests fail.
+        "failing_5_percent_promoted": largest([c for c in cells if c["failed"] == 0.05], "promoted"),
+        "failing_20_percent_promoted": largest([c for c in cells if c["failed"] == 0.2], "promoted"),
     }  # fmt: skip
 
 
@@ -197,7 +202,10 @@ def main() -> None:
     """Simulate, print the table, write the file."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument(
-        "--rollouts", type=int, default=4000, help="rollouts of each kind (a quarter where none can err)"
+        "--rollouts",
+        type=int,
+        default=2000,
+        help="rollouts of each kind (a quarter of it where an error is out of reach)",
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -8,6 +8,7 @@ Everything here is a pure function of counts or sums.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from scipy import special
 
@@ -37,13 +38,16 @@ def paired_counts(wins: int, ties: int, losses: int, margin: float = 0.0) -> flo
     >>> paired_counts(3, 14, 3) < 1.5 < 100 < paired_counts(12, 30, 0)
     True
     """
-    logs = []
-    for stake in STAKES:
-        unit = stake / (1.0 - margin)
-        logs.append(
-            wins * math.log1p(unit * (1.0 + margin)) + ties * math.log1p(unit * margin) + losses * math.log1p(-stake)
-        )
-    return _mean(logs)
+    return _mean([wins * w + ties * t + losses * x for w, t, x in _log_factors(margin)])
+
+
+@lru_cache(maxsize=64)
+def _log_factors(margin: float) -> tuple[tuple[float, float, float], ...]:
+    """For each stake, the log of what the wealth is multiplied by at a win, a tie and a loss."""
+    units = [(stake, stake / (1.0 - margin)) for stake in STAKES]
+    return tuple(
+        (math.log1p(unit * (1.0 + margin)), math.log1p(unit * margin), math.log1p(-stake)) for stake, unit in units
+    )
 
 
 def paired_sums(n: int, total: float, squares: float) -> float:
