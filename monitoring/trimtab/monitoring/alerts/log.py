@@ -6,11 +6,14 @@ from trimtab.monitoring.alerts.rule import Alert, Group, Record
 from trimtab.monitoring.alerts.thresholds import Thresholds
 
 DROPPED = 'trimtab_log_rows_total{outcome="dropped"}'
+MISSING = "trimtab_watch_log_files_missing"
 TAKEN = 'trimtab_log_rows_total{outcome=~"spooled|dropped"}'
 
 
 def group(at: Thresholds) -> Group:
     """Gaps of the prediction log, a log that does not reach the store, late and contradicting labels, clocks."""
+    # What is lost stays lost: it is shown for some hours, not until the version goes.
+    shown = f"{at.files_shown_seconds:g}s"
     window = f"{at.dropped_window_seconds:g}s"
     return Group(
         "trimtab-log",
@@ -46,8 +49,8 @@ def group(at: Thresholds) -> Group:
                 name="TrimtabPredictionLogGaps",
                 severity="warning",
                 owner="platform",
-                expr='sum by (model) (increase(trimtab_watch_log_files_total{outcome=~"unreadable|gone"}[1h])) > 0 '
-                "or sum by (model) (trimtab_watch_log_files_missing) > 0",
+                expr=f'sum by (model) (increase(trimtab_watch_log_files_total{{outcome=~"unreadable|gone"}}[{shown}])) '
+                f"> 0 or sum by (model) ({MISSING} - min_over_time({MISSING}[{shown}])) > 0",
                 summary="Files of {{ $labels.model }}'s prediction log are missing or cannot be read",
                 description="{{ $value | humanize }} files. The watch goes on without them and names them in its log.",
                 wait=at.files_seconds,

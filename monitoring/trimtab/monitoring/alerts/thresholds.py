@@ -24,6 +24,7 @@ class Thresholds:
     files_seconds: float = _threshold(
         900, "s", "how long log files must be missing or unreadable: a late one turns up by itself"
     )
+    files_shown_seconds: float = _threshold(21_600, "s", "how long such files are shown: what is lost stays lost")
     spool_bytes: float = _threshold(
         512 * 1024**2, "B", "what may wait on a server's disk for the store (a quarter of its spool)"
     )
