@@ -14,6 +14,8 @@ from dashboards import grafana, queries
 from dashboards.__main__ import BUILDERS
 from trimtab.demo.processes import free_ports
 
+# Each test's environment is cleared of TRIMTAB_*: the user's TRIMTAB_GRAFANA is kept here.
+ENVIRONMENT = dict(os.environ)
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(600)]
 
 
@@ -79,8 +81,8 @@ def test_the_pages_of_the_replay_are_there(replay: Replay, tmp_path: Path) -> No
 def test_a_real_grafana_loads_them_and_reports_no_error(
     replay: Replay, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if grafana.program(os.environ) is None:
+    if grafana.program(ENVIRONMENT) is None:
         pytest.skip("no Grafana on this machine: TRIMTAB_GRAFANA=<folder of an unpacked archive>, or `grafana` on PATH")
     (port,) = free_ports(1)
     options = grafana.Options(replay.prometheus.url, replay.alertmanager.url, replay.hook, port, tmp_path / "grafana")
-    assert grafana.run(options, os.environ, check=True) == 0, capsys.readouterr().err
+    assert grafana.run(options, ENVIRONMENT, check=True) == 0, capsys.readouterr().err

@@ -291,6 +291,12 @@ class Demo:
         self.console.print(f"\nThe server stays up: {url} (its page). Ctrl-C ends it.", soft_wrap=True)
         if self.alerting:
             self.console.print(f"Prometheus: {self.alerting.prometheus}  Alertmanager: {self.alerting.alertmanager}")
+            self.console.print(
+                f"Dashboards: make grafana TRIMTAB_PROMETHEUS_URL={self.alerting.prometheus} "
+                f"TRIMTAB_ALERTMANAGER_URL={self.alerting.alertmanager} "
+                f"TRIMTAB_HOOK_URL={self.processes.environment['TRIMTAB_HOOK_URL']}",
+                soft_wrap=True,
+            )
         while True:
             time.sleep(0.5)
             self.processes.check()
