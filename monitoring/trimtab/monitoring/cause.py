@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # A shift of inputs or classes is the cause where it explains at least this share of the harm …
 MOST = 0.6
-# … and is no part of it where it explains at most this share.
+# … and the model's doubt is no part of it where it explains at most this share.
 LITTLE = 0.3
 # Level at which classes count as more or less frequent than in the reference.
 CLASSES_LEVEL = 0.001
@@ -57,7 +57,9 @@ def cause_of(history: Sequence[Figures], yardstick: Yardstick, look: Look, *, in
         return Cause.label
     if inputs_moved:
         return Cause.covariate if doubt >= MOST else Cause.unknown
-    return Cause.concept if doubt <= LITTLE and by_mix <= LITTLE else Cause.unknown
+    # Classes that were rows of these inputs more often would have moved the inputs: where those stand still, truths
+    # of the same inputs have changed, which makes some classes more frequent too.
+    return Cause.concept if doubt <= LITTLE else Cause.unknown
 
 
 def _explained_by_classes(parts: Sequence[Realised], yardstick: Yardstick, harm: float) -> float:
