@@ -25,7 +25,7 @@ def hook(
     from prometheus_client import CollectorRegistry, Counter, start_http_server
 
     from trimtab.core import logs, settings
-    from trimtab.core.store import open_store, probe
+    from trimtab.core.store import OPERATIONS, open_store, probe
     from trimtab.core.store.keys import check_name
     from trimtab.core.tokens import TokenFile, ensure_token
     from trimtab.monitoring.actuators import SingleServer
@@ -41,6 +41,8 @@ def hook(
     errors = Counter(
         "trimtab_store_errors", "Requests to the store that failed, retried or not", ["operation"], registry=registry
     )
+    for operation in OPERATIONS:
+        errors.labels(operation)
     store = Remembering(open_store(chosen.store, chosen, on_error=lambda operation: errors.labels(operation).inc()))
     probe(store, "hook")
     ensure_token(chosen)

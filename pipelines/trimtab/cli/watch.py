@@ -23,7 +23,7 @@ def watch(
 
     from trimtab.cli.choose import only_model
     from trimtab.core import logs, settings
-    from trimtab.core.store import open_store, probe
+    from trimtab.core.store import OPERATIONS, open_store, probe
     from trimtab.core.store.keys import check_name
     from trimtab.core.tokens import ensure_token
     from trimtab.monitoring.alarm import Alarm, http_sender
@@ -36,6 +36,8 @@ def watch(
     errors = Counter(
         "trimtab_store_errors", "Requests to the store that failed, retried or not", ["operation"], registry=registry
     )
+    for operation in OPERATIONS:
+        errors.labels(operation)
     store = open_store(chosen.store, chosen, on_error=lambda operation: errors.labels(operation).inc())
     probe(store, "watch")
     name = check_name(model) if model else only_model(store)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from trimtab.core.store import OPERATIONS
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -49,6 +51,8 @@ class Metrics:
         self._store_errors = Counter(
             "trimtab_store_errors_total", "Requests to the store that failed.", ["operation"], registry=registry
         )
+        for operation in OPERATIONS:
+            self._store_errors.labels(operation)
         self.in_flight = in_flight.labels(model)
         self._rows = {outcome: rows.labels(model, outcome) for outcome in ("written", "spooled", "dropped")}
         self._spool = spool.labels(model)

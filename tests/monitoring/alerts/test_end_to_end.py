@@ -20,7 +20,7 @@ from tests.servers.minio import free_port
 from tests.servers.prometheus import AlertmanagerServer, PrometheusServer, wait_until
 
 from trimtab.core import settings
-from trimtab.core.store import Store
+from trimtab.core.store import OPERATIONS, Store
 from trimtab.core.tokens import ensure_token
 from trimtab.monitoring.alerts import rules
 from trimtab.monitoring.alerts.alertmanager import NUDGE, Pace, configuration
@@ -112,6 +112,11 @@ def test_a_breach_becomes_a_campaign(
     try:
         prometheus.wait_for('trimtab:verdict{layer="joined"} < 2', PATIENCE)
         assert all_campaigns(store, MODEL) == []
+        assert prometheus.query('ALERTS{alertstate="firing"}') == [], "at rest nothing fires"
+        errors = prometheus.query("sum by (job, operation) (trimtab_store_errors_total)")
+        assert {(e["metric"]["job"], e["metric"]["operation"]) for e in errors} == {
+            (job, operation) for job in ("watch", "hook") for operation in OPERATIONS
+        }
 
         breach = time.monotonic()
         stream.label(stream.answer(version, draw(rng, 100, flip=0.4)))

@@ -15,6 +15,9 @@ from trimtab.core.errors import ProjectError
 if TYPE_CHECKING:
     from trimtab.core.settings import Settings
 
+# What `on_error` may be told: counters start at 0 for each, so that a first failure is a rise.
+OPERATIONS = ("create", "get", "put", "exists", "list", "delete", "upload", "download")
+
 
 class Store(Protocol):
     """What every store does. Keys are checked (`keys.check_key`) before any request is made.
