@@ -57,8 +57,8 @@ def test_killed_at_random_moments_it_loses_and_doubles_nothing(
     assert before > len(said) / 2, "those that were killed cut most windows, not the one that was not"
 
     # A watch that was never killed, and saw everything at once, says the same in the end.
+    other = open_store((tmp_path / "calm").as_uri())
     for key in [k for k in store.list("") if not k.startswith("windows/")]:
-        other = open_store((tmp_path / "calm").as_uri())
         other.create(key, store.get(key))
     calm = Stream(other, tmp_path, now=stream.now)
     settle(calm)
