@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -17,15 +18,16 @@ from trimtab.core.predictions import concat
 from trimtab.core.records import parse_time, read_record, rfc3339
 from trimtab.monitoring import figures_records as facts
 from trimtab.monitoring import windows
-from trimtab.monitoring.columns import CONFIDENCE, LABEL, PROBABILITIES, VALUE, arrays, needed
-from trimtab.monitoring.counts import Counted
+from trimtab.monitoring.columns import CONFIDENCE, LABEL, PROBABILITIES, VALUE, needed
 from trimtab.monitoring.drift import Comparison
-from trimtab.monitoring.labelled import Labelled
+from trimtab.monitoring.labelled import OPEN_ROWS, Labelled
 from trimtab.monitoring.log_health import LogHealth
 from trimtab.monitoring.losses import Losses, of
 from trimtab.monitoring.performance import Realised, expected, measured, realised
 from trimtab.monitoring.prequential import faded
+from trimtab.monitoring.reading import KEPT_ROWS, read
 from trimtab.monitoring.reference import Reference
+from trimtab.monitoring.shards import Counts
 from trimtab.monitoring.tail import OVERLAP, NewFiles, Tables, Tail
 from trimtab.monitoring.verdict import Decision, Figures, decide
 from trimtab.monitoring.windows import Cut, Piece, Verdict
@@ -37,12 +39,12 @@ if TYPE_CHECKING:
 HISTORY = 1024
 # Newest windows among which the newest labelled rows are looked for.
 COVERED = 64
+# Labels that are joined at once, about.
+LANDING_ROWS = 200_000
 # A window is judged again when so large a share of its rows got labels, when it is complete, or after a pause.
 SHARE = 0.05
 PAUSE = timedelta(seconds=5)
 _log = logging.getLogger(__name__)
-
-Counts = dict[str, list[Counted]]
 
 
 @dataclass
@@ -114,7 +116,8 @@ class Follow:
         return self._judge(fresh, now)
 
     def _restore(self) -> None:
-        """What was cut and said before this process started."""
+        """What was cut and said before this process started; rows are read again only where labels may be joined."""
+        found: deque[tuple[Cut, list[str]]] = deque(maxlen=HISTORY)
         for window, keys in sorted(windows.keys_by_window(self.store, self.model, self.version).items()):
             prefix = windows.folder(self.model, self.version, window)
             if f"{prefix}cut.json" not in keys:
@@ -122,7 +125,15 @@ class Follow:
             cut = Cut.of(read_record(self.store, f"{prefix}cut.json", "window-cut"))
             self.tail.take(cut)
             self._taken(cut)
-            self._open(cut, keys)
+            found.append((cut, keys))
+        held, oldest = 0, found[-1][0].window if found else 0
+        for cut, _ in reversed(found):
+            held += min(cut.rows, KEPT_ROWS)
+            if held > OPEN_ROWS:
+                break
+            oldest = cut.window
+        for cut, keys in found:
+            self._open(cut, keys, joined=cut.window >= oldest)
 
     def _taken(self, cut: Cut) -> None:
         """Remember what a cut took of files that are still to turn up here."""
@@ -160,10 +171,20 @@ class Follow:
     def _times(self, piece: Piece) -> pa.ChunkedArray:
         return self.tables.read(piece.key)["_time"].slice(piece.start, piece.stop - piece.start)
 
-    def _open(self, cut: Cut, keys: list[str]) -> None:
-        """A window's figures: read where they were written before, else computed and written."""
+    def _open(self, cut: Cut, keys: list[str], joined: bool = True) -> None:
+        """A window's figures: read where they were written before, else computed and written.
+
+        Args:
+            cut: who is in it.
+            keys: its records.
+            joined: whether labels that land are joined to its rows.
+        """
         prefix = windows.folder(self.model, self.version, cut.window)
-        counted, slim = self._read(cut, compare=f"{prefix}inputs.json" not in keys)
+        compare = f"{prefix}inputs.json" not in keys
+        needed_rows = joined or compare or f"{prefix}expected.json" not in keys
+        counted, slim = None, pa.table({})
+        if needed_rows:
+            counted, slim = read(self.reference, self._rows(cut), cut.rows, self.health, compare=compare)
         inputs, guessed = self._inputs(prefix, keys, counted), self._expected(prefix, keys, slim)
         span = [int(parse_time(t).timestamp() * 1e6) for t in (cut.first_time, cut.last_time)]
         watched = Watched(cut, Figures(cut.window, cut.rows, span[0], span[1], inputs, guessed, None))
@@ -176,6 +197,8 @@ class Follow:
         self.history[cut.window] = watched
         while len(self.history) > HISTORY:
             del self.history[min(self.history)]
+        if not joined:
+            return
         if self._labels_since is None:
             self._labels_since = parse_time(cut.first_time)
         if self.labelled.window(cut.window, slim):
@@ -188,24 +211,6 @@ class Follow:
             except (DataError, NotFound) as error:
                 _log.error("rows of a window are gone: %s", error.sentence(), extra={"key": piece.key})
                 self.health.gone(piece.key)
-
-    def _read(self, cut: Cut, *, compare: bool) -> tuple[Counts | None, pa.Table]:
-        """A window's counts (where asked) and what its labels will need, a file at a time: no field is kept."""
-        about, counted, kept = self.reference, None, []
-        for piece, table in self._rows(cut):
-            try:
-                slim = about.yardstick.kept(table, about.key_field)
-                part = about.profile.count(arrays(table, about.columns, about.classes)) if compare else None
-            except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as error:
-                # Whatever a file holds, the window gets its verdict, and the ones behind it theirs.
-                _log.error("rows of a window make no sense and are left out: %s", error, extra={"key": piece.key})
-                self.health.senseless(piece.key)
-                continue
-            kept.append(slim)
-            if counted is not None and part is not None:
-                part = {n: [a + b for a, b in zip(counted[n], part[n], strict=True)] for n in part}
-            counted = part if part is not None else counted
-        return counted, concat(kept, "a window")
 
     def _inputs(self, prefix: str, keys: list[str], counted: Counts | None) -> Comparison:
         key = f"{prefix}inputs.json"
@@ -236,6 +241,9 @@ class Follow:
             try:
                 found = checked(labels.read_files(self.store, [key]), key, labels.SCHEMA.names)
                 new.append(found.select(labels.SCHEMA.names).cast(labels.SCHEMA))
+                if sum(t.num_rows for t in new) > LANDING_ROWS:
+                    self._changed |= self.labelled.land(concat(new, "labels"), now)
+                    new = []
             except (DataError, NotFound) as error:
                 _log.error("a label file cannot be read and is left out: %s", error.sentence(), extra={"key": key})
                 self.health.unreadable(key, now)

@@ -15,6 +15,7 @@ from trimtab.monitoring import reference, windows
 from trimtab.monitoring.alarm import Alarm
 from trimtab.monitoring.follow import Follow
 from trimtab.monitoring.metrics import WatchMetrics
+from trimtab.monitoring.reading import KEPT_ROWS
 from trimtab.monitoring.report import Reporter
 from trimtab.monitoring.windows import Verdict
 
@@ -118,7 +119,7 @@ class Watch:
         self.metrics.show(self.model, newest.said, fields, labelled[-1] if labelled else None, self.clock())
         self.metrics.covered(
             self.model,
-            sum(r.labelled for r in labelled) / max(1, sum(f.rows for f in recent)),
+            sum(r.labelled for r in labelled) / max(1, sum(min(f.rows, KEPT_ROWS) for f in recent)),
             sum(r.contradicted for r in labelled),
         )
 
