@@ -59,10 +59,10 @@ def _facts(store: Store, found: CampaignState) -> list[list[object]]:
             ]
         )
     if found.closed:
-        facts += [["Closed", moment(found.closing["written_at"])], ["Why", found.why]]
+        facts.extend([["Closed", moment(found.closing["written_at"])], ["Why", found.why]])
     else:
-        facts += [["In this phase since", moment(found.phase_since.isoformat())]]
-        facts += [["Waits for", campaign.waiting(store, found.model, found)]]
+        facts.append(["In this phase since", moment(found.phase_since.isoformat())])
+        facts.append(["Waits for", campaign.waiting(store, found.model, found)])
     return facts
 
 
