@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from cryptography.hazmat.primitives import serialization
 from tests.monitoring.world import KEY, MODEL, SCHEMA, World
 
@@ -53,18 +54,35 @@ def graph(threshold: float) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def reference(threshold: float, right: float, n: int = 400) -> pa.Table:
+    """Rows of a reference sample with the answers of the version with this threshold."""
+    x = np.linspace(0, 1, n)
+    yes = 1 / (1 + np.exp(-20 * (x - threshold)))
+    answers = np.where(yes > 0.5, "yes", "no")
+    wrong = np.arange(n) % 100 >= round(100 * right)
+    columns = {
+        "x": x, "order": [f"r{i}" for i in range(n)], "_label": answers,
+        "_probabilities": pa.array(np.stack([1 - yes, yes], 1).tolist(), pa.list_(pa.float32())),
+        "y": np.where(wrong, np.where(answers == "yes", "no", "yes"), answers),
+    }  # fmt: skip
+    return pa.table(columns)
+
+
 @dataclass
 class RealWorld(World):
     """As `World`, with graphs that answer; see `version` and `asked`."""
 
     logged: int = 0
 
-    def version(self, threshold: float, schema: Schema = SCHEMA, made: datetime | None = None) -> str:
-        """Publish the version with this threshold."""
+    def version(
+        self, threshold: float, schema: Schema = SCHEMA, made: datetime | None = None, right: float = 0.95
+    ) -> str:
+        """Publish the version with this threshold; of the rows of its reference this share was answered right."""
         folder = self.folder / f"real-{threshold}-{len(schema.fields)}"
         folder.mkdir(exist_ok=True)
         (folder / "model.onnx").write_bytes(graph(threshold))
         (folder / "schema.json").write_text(schema.model_dump_json())
+        pq.write_table(reference(threshold, right), folder / "reference.parquet")
         project = {"name": MODEL, "fields": [{"name": "order", "kind": "id"}], "windows": {"rows": 40}, **self.project}
         return bundle.publish_bundle(
             self.store, MODEL, folder, KEY, metrics={}, threshold=None,

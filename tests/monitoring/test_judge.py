@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from trimtab.core.policies import Plan, Rollout
-from trimtab.monitoring.judge import SHADOW, Arm, Decision, Figures, canary, challenger
+from trimtab.monitoring.judge import SHADOW, Arm, Decision, Estimated, Figures, canary, challenger
 from trimtab.monitoring.paired import Paired
 
 SMALL = Rollout().sized(69)
@@ -90,6 +93,18 @@ def test_failed_requests_and_slow_answers_send_it_back_and_in_doubt_hold_it() ->
 def test_a_version_that_fails_on_logged_rows_gets_no_live_request() -> None:
     broken = Figures(Arm(), Arm(), 1.0, SHADOW, BETTER, replay_failed=3)
     assert canary(broken, LARGE) == Decision("back", "3 logged rows cannot be answered")
+
+
+def test_estimates_hold_but_never_end_it() -> None:
+    seen = Estimated("accuracy", (0.8, 0.77, 0.83), (0.9, 0.88, 0.92))
+    worse = Figures(Arm(), Arm(), 1.0, SHADOW, Paired(same=20), estimated=seen)
+    assert canary(worse, LARGE) == Decision(
+        "wait", "no label is known, and it looks worse: estimated accuracy 0.8, the champion's 0.9"
+    )
+    error = Estimated("mean absolute error", (1.5, 1.4, 1.6), (1.5, 1.3, 1.7))
+    assert not error.worse
+    assert canary(replace(worse, estimated=error), LARGE).move == "raise"
+    assert Figures.from_record(json.loads(json.dumps(worse.record()))) == worse
 
 
 def test_without_labels_only_equal_answers_show_anything() -> None:

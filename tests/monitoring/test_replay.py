@@ -136,6 +136,20 @@ def test_what_the_log_shows_to_be_worse_never_gets_a_live_request(world: RealWor
     assert ledger.read(world.store, MODEL)[-1].why.startswith("shown to be worse: ")
 
 
+def test_without_a_label_the_estimates_hold_what_looks_worse_in_the_shadow(world: RealWorld) -> None:
+    champion, worse, good = world.version(0.5), world.version(0.52, right=0.6), world.version(0.51)
+    world.promote(champion)
+    world.asked(champion, 0.5, np.linspace(0, 1, 300), START, labelled=False)
+    for version, events in ((worse, ["published", "shadowed"]), (good, ["published", "shadowed", "canaried"])):
+        rollouts.request(world.store, MODEL, version, kind="serve", who="ann", why="")
+        controller.step(world.store, MODEL, Place())
+        told = [e.event for e in ledger.read(world.store, MODEL) if e.version == version]
+        assert told == events
+    figures = rollouts.evidence(world.store, MODEL, 2)[0].figures
+    assert figures["estimated"]["unit"] == "accuracy"
+    assert figures["estimated"]["canary"][0] == pytest.approx(0.95, abs=0.03)
+
+
 def test_what_looks_worse_waits_in_the_shadow_and_one_that_does_well_goes_on(world: RealWorld) -> None:
     assert play(world, 0.8, np.array([0.1] * 20 + [0.75] * 4)) == ["published", "shadowed"]
     state = world.state()

@@ -43,16 +43,20 @@ class Champion:
 
     def answers(self, table: pa.Table) -> Array:
         """Its label, str [n], or value, float64 [n], for each row."""
+        raw = self.outputs(table)
+        if self.schema.target.kind == "number":
+            return np.asarray(raw[:, 0], np.float64)
+        return labels(raw, self.schema.target.classes, self.threshold)
+
+    def outputs(self, table: pa.Table) -> Array:
+        """Its probabilities, float32 [n, k], or values, float32 [n, 1]."""
         inputs = self.schema.encode_table(_with_missing(table, self.schema))
         output = "probabilities" if self.schema.target.kind == "category" else "value"
         parts = []
         for i in range(0, table.num_rows, BATCH):
             part = {name: tensor[i : i + BATCH] for name, tensor in inputs.items()}
             parts.append(self._session.run([output], part)[0])
-        raw = np.concatenate(parts)
-        if output == "value":
-            return np.asarray(raw[:, 0], np.float64)
-        return labels(raw, self.schema.target.classes, self.threshold)
+        return np.concatenate(parts)
 
 
 def labels(p: Array, classes: tuple[str, ...], threshold: float | None = None) -> Array:

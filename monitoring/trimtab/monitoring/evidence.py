@@ -71,6 +71,9 @@ def gather(
     unseen = max(unseen_from(source.store, source.model, about) for about in (canary, champion))
     replayed = source.replay.compare(source.reader, canary.version, champion.version, unseen, first.at)
     both, before = replayed.paired, replayed.before
+    estimated = None
+    if not replayed.cannot and not both.n:
+        estimated = source.replay.estimate(source.reader, canary.version, champion.version, unseen)
     if replayed.cannot:
         both = _kept(source, canary, champion)
         before = both.n
@@ -83,6 +86,7 @@ def gather(
         replayed=not replayed.cannot,
         before=before,
         replay_failed=replayed.failed,
+        estimated=estimated,
     )
 
 

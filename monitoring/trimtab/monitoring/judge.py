@@ -67,6 +67,31 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Estimated:
+    """Performance of both versions on the same rows as estimated without labels: value, low, high (95 %).
+
+    Attributes:
+        unit: `accuracy`, or `mean absolute error`, of which less is better.
+        canary, champion: the estimates.
+    """
+
+    unit: str
+    canary: tuple[float, float, float]
+    champion: tuple[float, float, float]
+
+    @property
+    def worse(self) -> bool:
+        """Whether the new version's whole interval is worse than the champion's."""
+        if self.unit == "accuracy":
+            return self.canary[2] < self.champion[1]
+        return self.canary[1] > self.champion[2]
+
+    def words(self) -> str:
+        """Both estimates, for people."""
+        return f"estimated {self.unit} {self.canary[0]:.4g}, the champion's {self.champion[0]:.4g}"
+
+
+@dataclass(frozen=True)
 class Figures:
     """What a version is judged on.
 
@@ -79,6 +104,7 @@ class Figures:
             it), they are only what the training run kept for judging, and the arms' own rows count too.
         before: labelled rows of `paired` that were there when the rollout began.
         replay_failed: rows of the log that the version could not answer.
+        estimated: performance as estimated, while not one label is known; else None.
     """
 
     canary: Arm
@@ -89,6 +115,7 @@ class Figures:
     replayed: bool = True
     before: int = 0
     replay_failed: int = 0
+    estimated: Estimated | None = None
 
     def record(self) -> dict[str, Any]:
         """The figures as a record's fields."""
@@ -97,6 +124,7 @@ class Figures:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Figures:
         """Read back what `record` wrote; other fields are left alone."""
+        said = record.get("estimated")
         return cls(
             canary=Arm(**record["canary"]),
             champion=Arm(**record["champion"]),
@@ -106,6 +134,7 @@ class Figures:
             replayed=bool(record.get("replayed", True)),
             before=int(record.get("before") or 0),
             replay_failed=int(record.get("replay_failed") or 0),
+            estimated=Estimated(str(said["unit"]), tuple(said["canary"]), tuple(said["champion"])) if said else None,
         )
 
 
@@ -250,6 +279,8 @@ def _looks_worse(figures: Figures) -> str:
     for what, bad, n, bad_b, n_b, margin, _ in _service(figures):
         if n and n_b and _in_doubt(bad, n, bad_b, n_b, margin):
             return f"{what} look worse: {bad} of {n}, the champion's {bad_b} of {n_b}"
+    if figures.estimated is not None and figures.estimated.worse:
+        return f"no label is known, and it looks worse: {figures.estimated.words()}"
     return ""
 
 

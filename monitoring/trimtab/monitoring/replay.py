@@ -23,6 +23,8 @@ from trimtab.core import predictions
 from trimtab.core.errors import NotFound, StoreError, TrimtabError
 from trimtab.core.records import parse_time, read_record
 from trimtab.core.sources import read_log_list
+from trimtab.monitoring import losses, performance, reference
+from trimtab.monitoring.judge import Estimated
 from trimtab.monitoring.paired import Paired
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class Replay:
         self._versions: dict[str, Champion | str] = {}
         self._answers: dict[str, dict[str, Any]] = {}
         self._spans: dict[str, tuple[datetime, datetime]] = {}
+        self._estimated: tuple[tuple[str, str, int], Estimated | None] | None = None
         self._last: tuple[pa.Table, tuple[str, str, datetime], Replayed] | None = None
 
     def compare(self, reader: LogReader, canary: str, champion: str, since: datetime, begun: datetime) -> Replayed:
@@ -138,6 +141,39 @@ class Replay:
             return Replayed()
         cannot = self._answer(rows, pair)
         return Replayed(cannot=cannot) if cannot else self._count(rows, *pair, begun)
+
+    def estimate(self, reader: LogReader, canary: str, champion: str, since: datetime) -> Estimated | None:
+        """Performance of both versions on the log's rows as estimated without labels; None where it cannot be.
+
+        For logs without a label: as soon as there is one, `compare` knows better.
+        """
+        rows = _chosen(reader.joined(since))
+        if not rows.num_rows or any(isinstance(self._load(v), str) for v in (canary, champion)):
+            return None
+        parts = []
+        for version in pc.unique(rows["_version"]).to_pylist():
+            parts += self._features(version, rows.filter(pc.equal(rows["_version"], version)))
+        question = (canary, champion, sum(t.num_rows for t in parts))
+        if self._estimated is None or self._estimated[0] != question:
+            features = predictions.concat(parts, f"the log of {self.model}")
+            self._estimated = (question, self._both_estimates(features, canary, champion))
+        return self._estimated[1]
+
+    def _both_estimates(self, features: pa.Table, canary: str, champion: str) -> Estimated | None:
+        found, unit = [], ""
+        for version in (canary, champion):
+            asked = self._versions[version]
+            assert not isinstance(asked, str)
+            try:
+                yardstick = reference.load(self.store, self.model, version).yardstick
+                found.append(performance.expected(yardstick, losses.of(yardstick.guesses(_said(asked, features)))))
+            except TrimtabError as error:
+                if isinstance(error, StoreError) and not isinstance(error, NotFound):
+                    raise
+                return None
+            unit = yardstick.unit
+        ours, theirs = ((e.value, e.low, e.high) for e in found)
+        return None if np.isnan([*ours, *theirs]).any() else Estimated(unit, ours, theirs)
 
     def _load(self, version: str) -> Champion | str:
         """The version ready to answer, or why it cannot be asked here."""
@@ -275,6 +311,19 @@ def _answers(asked: Champion, features: pa.Table) -> list[Any]:
     # One odd row must not hide the others' answers: halves, down to the row itself.
     half = features.num_rows // 2
     return _answers(asked, features.slice(0, half)) + _answers(asked, features.slice(half))
+
+
+def _said(asked: Champion, features: pa.Table) -> pa.Table:
+    """The rows with the version's own answers in place of those that the log has."""
+    raw = asked.outputs(features)
+    rows = features.drop_columns([n for n in ("_label", "_probabilities", "_value") if n in features.column_names])
+    if asked.schema.target.kind == "number":
+        return rows.append_column("_value", pa.array(raw[:, 0].astype(np.float64)))
+    rows = rows.append_column("_label", pa.array(asked.answers(features).tolist(), pa.string()))
+    flat = pa.array(raw.astype(np.float32).ravel())
+    width = raw.shape[1]
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat) + 1, width, dtype=np.int32)), flat)
+    return rows.append_column("_probabilities", lists)
 
 
 def _number(text: Any) -> float:

@@ -27,6 +27,8 @@ HOLDING = frozenset({"training", "judging", "releasing"})
 TOLD = 2
 # A campaign that has just opened says `debounce` for a moment; one that stays there waits for labels or for a person.
 DEBOUNCE_SECONDS = 3.0
+# A version answers the log in the shadow within a second or two; one that stays there looks worse so far.
+SHADOW_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Follower:
         """
         served = self.state()
         start = time.monotonic()
+        shadowed = 0.0
         while time.monotonic() < start + CAMPAIGN_SECONDS:
             self.check()
             now = self.campaign()
@@ -177,6 +180,10 @@ class Follower:
             state = self.state()
             new = state.canary or (state.champion if state.champion != served.champion else None)
             if new is not None and self.ready(new):
+                return
+            # In the shadow it waits for more labelled rows, and those come with the next windows.
+            shadowed = (shadowed or time.monotonic()) if state.shadow else 0.0
+            if shadowed and time.monotonic() > shadowed + SHADOW_SECONDS:
                 return
             time.sleep(2 * POLL_SECONDS)
 
