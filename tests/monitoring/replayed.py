@@ -105,13 +105,14 @@ class Replay:
         if labelled:
             self.client.feedback(MODEL, [{"key": one["visit"], "value": one["bought"]} for one in visits])
 
-    def until(self, look: Callable[[], Any], what: str, seconds: float = 120.0, turned: bool = True) -> Any:
+    def until(self, look: Callable[[], Any], what: str, seconds: float = 400.0, turned: bool = True) -> Any:
         """Go on answering until something is there."""
         end = time.monotonic() + seconds
         while not (found := look()):
             assert time.monotonic() < end, f"nothing came within {seconds:g} s: {what}"
             self.processes.check()
             self.answer(20, turned)
+            time.sleep(0.1)  # the processes that are awaited need the processor too
         return found
 
     def champion(self) -> str | None:

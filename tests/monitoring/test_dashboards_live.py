@@ -16,7 +16,7 @@ from trimtab.demo.processes import free_ports
 
 # Each test's environment is cleared of TRIMTAB_*: the user's TRIMTAB_GRAFANA is kept here.
 ENVIRONMENT = dict(os.environ)
-pytestmark = [pytest.mark.campaign, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,8 @@ def test_a_browser_is_asked_to_sign_in_and_led_back(browser: httpx.Client) -> No
 @pytest.mark.timeout(60)
 def test_every_page_leads_only_to_pages_that_are_there(browser: httpx.Client, world: World) -> None:
     world.store.put(f"reports/{MODEL}/one.html", b"<p>drift</p>")
+    for window in (2, 3):
+        world.verdict(world.state().champion or "", window)
     sign_in(browser)
     waiting, seen = ["/", f"/reports/{MODEL}/", "/runbooks/"], set[str]()
     while waiting:
@@ -100,8 +102,7 @@ def test_every_page_leads_only_to_pages_that_are_there(browser: httpx.Client, wo
             continue
         seen.add(address)
         answer = browser.get(address)
-        absent = re.fullmatch(rf"/windows/{MODEL}/[^/]+/(0|2)", address)  # before the first window, after the last
-        assert answer.status_code == (404 if absent else 200), address
+        assert answer.status_code == 200, address
         if answer.headers["content-type"].startswith("text/html") and not address.startswith("/reports/t"):
             assert "default-src 'none'" in answer.headers["content-security-policy"]
             page = Balanced()
@@ -109,7 +110,7 @@ def test_every_page_leads_only_to_pages_that_are_there(browser: httpx.Client, wo
             assert page.open == []
             waiting += re.findall(r'href="(/[^"]*)"', answer.text)
     assert f"/campaigns/{MODEL}/1" in seen
-    assert any(re.fullmatch(rf"/windows/{MODEL}/v1-[0-9a-f]+/1", one) for one in seen)
+    assert any(re.fullmatch(rf"/windows/{MODEL}/v1-[0-9a-f]+/[123]", one) for one in seen)
     assert any(one.endswith("/opened.json") for one in seen)
 
 
@@ -180,8 +181,7 @@ def test_sessions_end_by_time_by_token_and_by_number(tmp_path: Path) -> None:
     assert sessions.open("two") is None
     assert sessions.accepts(first)
     assert not sessions.accepts("")
-    for _ in range(MOST):
-        last = sessions.open("one")
+    last = [sessions.open("one") for _ in range(MOST)][-1]
     assert last is not None
     assert not sessions.accepts(first)
     now[0] = SECONDS + 1

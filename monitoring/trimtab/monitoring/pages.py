@@ -117,17 +117,18 @@ def window_page(store: Store, model: str, version: str, window: int) -> str | No
     around = [
         link(f"/windows/{model}/{version}/{n}", words)
         for n, words in ((window - 1, "before"), (window + 1, "after"))
-        if n
+        if n and any(True for _ in store.list(windows.folder(model, version, n)))
     ]
-    parts = [f"<p>{link(f'/windows/{model}/{version}/', 'All windows')} · {' · '.join(around)}</p>"]
+    ways = [link(f"/windows/{model}/{version}/", "All windows"), *around, link(f"/campaigns/{model}/", "Campaigns")]
+    parts = [f"<p>{' · '.join(ways)}</p>"]
+    drawn = list(store.list(f"reports/windows/{model}/{version}/{number(window)}/"))
     if newest is None:
         parts.append("<p>Its rows are fixed; it was not judged yet.</p>")
     else:
         verdict = windows.Verdict.of(_record(store, newest))
         parts += _verdict(verdict)
-    drawn = list(store.list(f"reports/windows/{model}/{version}/{number(window)}/"))
-    if newest is not None and verdict.report and verdict.report not in drawn:
-        drawn.append(verdict.report)
+        if verdict.report and verdict.report not in drawn:
+            drawn.append(verdict.report)
     if drawn:
         parts.append(f"<h2>Reports</h2>{listing(drawn)}")
     opened = [_record(store, k) for k in keys if k.rsplit("/", 1)[-1].startswith("alarm-")]
