@@ -56,6 +56,14 @@ class Campaign(Block):
     min_labelled: int = Field(default=30, ge=10, description="labelled rows of the new regime needed to start")
     follow_ups: int = Field(default=1, ge=0, le=10, description="retrains after a promotion while labels accumulate")
     follow_up_windows: float = Field(default=3, gt=0, description="windows between a promotion and its follow-up")
+    least_gain: float = Field(
+        default=0.005,
+        ge=0,
+        description="gain of the metric below which data alone are no reason to retrain, as a ratio",
+    )
+    windows_per_retrain: float = Field(
+        default=5.5, gt=0, description="windows of labelled rows that earn one retrain of a simulated campaign"
+    )
     cooldown_windows: float = Field(default=2, ge=0, description="pause after a lost campaign, doubled each time")
     retrains_per_week: int = Field(default=20, ge=1, description="budget of pipeline runs that campaigns may start")
     gpu_hours_per_week: float | None = Field(

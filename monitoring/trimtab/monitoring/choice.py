@@ -74,7 +74,7 @@ def choose(times: Times, change: datetime | None, policy: Campaign, cause: str, 
     regime = len(times) - first_new
     if regime < policy.min_labelled:
         return Waiting(f"{regime} of {policy.min_labelled} labelled rows of the new regime")
-    cut = _cut(times, first_new, _judge_rows(regime, policy))
+    cut = _cut(times, first_new, judge_rows(regime, policy))
     if cut is None:
         return Waiting(f"{regime} labelled rows, all of one moment: none can be kept for judging")
     fresh = cut - first_new
@@ -98,7 +98,7 @@ def choose(times: Times, change: datetime | None, policy: Campaign, cause: str, 
     )
 
 
-def _judge_rows(regime: int, policy: Campaign) -> int:
+def judge_rows(regime: int, policy: Campaign) -> int:
     """Rows to keep for judging, of those of the new regime."""
     wanted = max(round(policy.judge_fraction * regime), min(MIN_JUDGE, regime // 2))
     return max(1, min(policy.judge_rows, wanted))

@@ -25,6 +25,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Train": ("run", "compile", "runs"),
     "Serve and watch": ("serve", "watch", "hook", "label"),
     "See": ("status", "explain", "drift", "history"),
+    "Compare": ("simulate",),
     "Steer": ("rollback", "promote", "pause", "resume", "approve"),
 }
 

@@ -1,0 +1,96 @@
+"""Whether a retrain is worth its cost now: pure, over what a quick model says that other data would gain.
+
+Retrains are earned with labelled rows and spent one by one. A drift may spend the last one; without a drift the gain
+must be worth it, and one is kept back for the next drift. A follow-up of a fit on few rows counts with the drift.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trimtab.core.policies import Campaign
+
+# Earned before the first row, and kept at most.
+FIRST, MOST = 3.0, 4.0
+# Kept back for a drift.
+KEPT = 1.0
+# The new regime's model is followed up while it was trained on fewer than so many windows, and there are so many
+# times more rows.
+FEW_WINDOWS, GROWN = 3.0, 2.0
+# Standard errors by which the gain must show: in general, and of a fit on as many times more rows.
+SURE, SURE_GROWN = 2.0, 1.0
+# Least gain of a fit on so many times more rows, as a part of the gain that is worth a retrain.
+GROWN_PART = 0.6
+
+
+@dataclass
+class Purse:
+    """Retrains that may be spent.
+
+    Attributes:
+        left: earned and not spent.
+    """
+
+    left: float = FIRST
+
+    def earn(self, windows: float, policy: Campaign) -> None:
+        """So many windows of labelled rows have come."""
+        self.left = min(MOST, self.left + windows / policy.windows_per_retrain)
+
+    def spend(self) -> None:
+        """A training run is started."""
+        self.left -= 1
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What a retrain now would bring.
+
+    Attributes:
+        mean: loss that it saves a row, as a ratio.
+        z: the same in standard errors.
+        rows: rows that it would be trained on.
+        champion_rows: rows that the champion was trained on.
+        drift: the newest verdict is `drift`.
+        follow_up: the champion answered a drift.
+        windows: since the last retrain; infinite before the first.
+    """
+
+    mean: float
+    z: float
+    rows: int
+    champion_rows: int
+    drift: bool
+    follow_up: bool
+    windows: float
+
+
+def due(purse: Purse, prospect: Prospect, window: int, policy: Campaign) -> str:
+    """Why a retrain is due now; empty where it is not.
+
+    Args:
+        purse: what may be spent.
+        prospect: what it would bring.
+        window: rows of a window.
+        policy: the project's `campaign` block.
+
+    >>> due(Purse(), Prospect(0.08, 4.0, 900, 1000, True, False, 9), 300, Campaign())
+    'a drift, and the newest rows would be answered better'
+    >>> due(Purse(1.5), Prospect(0.02, 4.0, 3000, 1000, False, False, 9), 300, Campaign())
+    ''
+    """
+    if purse.left < 1:
+        return ""
+    if prospect.drift:
+        return (
+            "a drift, and the newest rows would be answered better" if prospect.z >= SURE and prospect.mean > 0 else ""
+        )
+    more = prospect.rows >= GROWN * prospect.champion_rows
+    grown = more and prospect.z >= SURE_GROWN and prospect.mean >= GROWN_PART * policy.least_gain
+    if grown and prospect.follow_up and prospect.champion_rows < FEW_WINDOWS * window:
+        return "labels have grown since the drift was answered"
+    if purse.left < 1 + KEPT or prospect.windows < 2:
+        return ""
+    if grown:
+        return "labels have grown"
+    return "other data would answer better" if prospect.z >= SURE and prospect.mean >= policy.least_gain else ""
