@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean bench-drift bench-judge
+.PHONY: help setup servers demo grafana test test-slow lint format clean bench-drift bench-judge bench-loop
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -53,6 +53,9 @@ test-slow: setup servers ## the long campaigns, images and cluster tests
 
 bench-drift: setup ## the watch: false alarms, power and cost, against Evidently (15 minutes, 10 GB of disk meanwhile)
 	@$(BIN)/python -m benchmarks.drift $(BENCH_ARGS)
+
+bench-loop: setup ## ways of retraining compared on streams with known drifts (10 minutes)
+	@$(BIN)/python -m benchmarks.loop $(BENCH_ARGS)
 
 bench-judge: setup ## the judge: false promotions and false rollbacks over simulated rollouts (5 minutes)
 	@$(BIN)/python -m benchmarks.judge $(BENCH_ARGS)
