@@ -24,7 +24,7 @@ from trimtab.monitoring.verdict_page import make
 from trimtab.monitoring.watch import Watch
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_reports_are_drawn_when_the_verdict_changes(store: Store, tmp_path: Path) -> None:
     """Of a window with a poisoned column too: the others are still drawn."""
     stream = Stream(store, tmp_path)

@@ -158,6 +158,26 @@ def test_a_restart_finds_everything_said(stream: Stream, rng: np.random.Generato
     assert sum(len(w) for w in members(stream, version)) == len({i for w in members(stream, version) for i in w}) == 300
 
 
+def test_a_restart_reads_no_rows_of_windows_that_are_history(
+    stream: Stream, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = stream.publish()
+    watched = watch(stream)
+    for _ in range(5):
+        stream.label(stream.answer(version, draw(rng, 100)))
+        watched.step()
+    monkeypatch.setattr("trimtab.monitoring.follow.HISTORY", 2)
+    again = watch(stream)
+    assert again.step() == []
+    follow = again._follow
+    assert follow is not None
+    assert sorted(follow.history) == sorted(follow.labelled.open) == [4, 5]
+    stream.label(stream.answer(version, draw(rng, 100)))
+    assert [v.window for v in again.step()] == [6]
+    rows = [i for w in members(stream, version) for i in w]
+    assert len(rows) == len(set(rows)) == 600
+
+
 @pytest.mark.parametrize(("at", "after"), [(1, True), (2, False), (3, True)])
 def test_killed_at_writes_nothing_is_lost_or_counted_twice(store: Store, tmp_path: Path, at: int, after: bool) -> None:
     """Every process dies at its first, second or third write, until one finds nothing more to write."""
