@@ -20,13 +20,15 @@ SAME = Paired(both_right=90, challenger_only=4, champion_only=4, both_wrong=2)
 PLAIN = Arm(rows=50, requests=50), Arm(rows=50, requests=50)
 
 
-def figures(paired: Paired, step: int = 0, rows: int = 50, minutes: float = 1.0, before: int = 0) -> Figures:
+def figures(paired: Paired, step: int = 0, rows: int = 100, minutes: float = 1.0, before: int = 0) -> Figures:
     return Figures(Arm(rows=rows), Arm(rows=rows), minutes, step, paired, before=before)
 
 
 def test_sizes_come_from_the_window() -> None:
     assert (SMALL.shares, SMALL.step_rows, SMALL.max_labelled) == ((50,), 25, 345)
-    assert (LARGE.shares, LARGE.step_rows, LARGE.max_labelled) == ((10, 50), 30, 1500)
+    assert (LARGE.shares, LARGE.step_rows, LARGE.max_labelled) == ((10, 50), 100, 1500)
+    # At a fifth of the share a fifth of the rows: as many requests in all.
+    assert (LARGE.rows_at(0), LARGE.rows_at(1), Rollout().sized(1000).step_rows) == (20, 100, 100)
     assert Rollout().sized(10**6).step_rows == 1000
     assert Rollout(shares=(1, 5), step_rows=40).sized(69).shares == (1, 5)
 
@@ -52,13 +54,13 @@ def test_promoted_is_what_is_shown_and_has_answered_its_rows() -> None:
     assert canary(figures(BETTER, 1), LARGE) == Decision(
         "promote", "shown to be no worse: 190 of 200 right, the champion 154"
     )
-    assert canary(figures(BETTER, 1, rows=29), LARGE) == Decision("wait", "29 of 30 rows answered")
+    assert canary(figures(BETTER, 1, rows=99), LARGE) == Decision("wait", "99 of 100 rows answered")
     assert canary(figures(SAME, 1), LARGE).why == "not shown yet: 94 of 100 right, the champion 94"
     assert canary(figures(WORSE, 1), LARGE).why == "shown to be worse: 154 of 200 right, the champion 190"
 
 
 def test_shares_go_up_with_rows_or_with_evidence() -> None:
-    assert canary(figures(SAME, 0, rows=29), LARGE).move == "wait"
+    assert canary(figures(SAME, 0, rows=19), LARGE).move == "wait"
     assert canary(figures(SAME, 0), LARGE) == Decision(
         "raise", "nothing speaks against it: 94 of 100 right, the champion 94", 1
     )

@@ -17,6 +17,7 @@ from trimtab.core.store import Store
 from trimtab.monitoring import campaign, controller
 from trimtab.monitoring.campaign_records import all_campaigns, controls
 from trimtab.monitoring.hook_service import HookService
+from trimtab.monitoring.overview import overview
 
 # Worse on 4 of 20 rows: not shown, so released, and doubtful, so kept in the shadow.
 DOUBTFUL = {"n": 20, "both_right": 15, "challenger_only": 0, "champion_only": 4, "both_wrong": 1}
@@ -98,6 +99,7 @@ def bring_to(world: World, phase: str) -> HookService:
     assert now.phase == {"shadow": "releasing", "canary": "releasing"}.get(phase, phase)
     state = world.state()
     assert (state.shadow is not None) == (phase == "shadow")
+    assert overview(world.store, MODEL)["shadow"] == state.shadow
     assert (state.canary is not None) == (phase == "canary")
     return hook
 

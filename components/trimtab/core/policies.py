@@ -82,7 +82,7 @@ class Plan:
 
     Attributes:
         shares: percent of requests at each canary step; empty promotes without a canary.
-        step_rows: answered canary rows needed at each step.
+        step_rows: answered canary rows needed at the last step; see `rows_at`.
         step_labelled: labelled rows needed before a promotion; 0 asks for no proof by labels.
         margin: how much worse than the champion is no worse.
         max_labelled: labelled rows after which an undecided version gives way.
@@ -96,6 +96,15 @@ class Plan:
     max_labelled: int
     max_minutes: float
 
+    def rows_at(self, step: int) -> int:
+        """Answered canary rows needed at a step: each takes as many requests in all as the last one.
+
+        >>> plan = Rollout().sized(300)
+        >>> plan.rows_at(0), plan.rows_at(1)
+        (20, 100)
+        """
+        return math.ceil(self.step_rows * self.shares[step] / self.shares[-1]) if self.shares else 0
+
 
 class Rollout(Block):
     """How a new version takes over."""
@@ -103,13 +112,14 @@ class Rollout(Block):
     strategy: Literal["canary", "replace"] = Field(default="canary", description="canary first, or replace at once")
     shares: tuple[int, ...] | None = Field(
         default=None,
-        description="percent of requests at each canary step; by default 50, and first, where windows have more than "
-        "100 rows, what gives `step_rows` within a window",
+        description="percent of requests at each canary step; by default 10 and 50, and 50 alone where windows have "
+        "less than 100 rows",
     )
     step_rows: int | None = Field(
         default=None,
         ge=10,
-        description="answered canary rows needed at each step; by default a tenth of `windows.rows`, from 25 to 1000",
+        description="answered canary rows needed at the last step, at earlier ones as many fewer as their share is "
+        "smaller; by default a third of a window, from 25 to 100, or a tenth of it, up to 1000",
     )
     step_labelled: int = Field(
         default=30,
@@ -131,10 +141,9 @@ class Rollout(Block):
         >>> Rollout().sized(300).shares, Rollout().sized(69).shares, Rollout(shares=(5,)).sized(69).shares
         ((10, 50), (50,), (5,))
         """
-        step_rows = self.step_rows or min(max(window_rows // 10, 25), 1000)
-        first = max(10, math.ceil(100 * step_rows / window_rows))
+        step_rows = self.step_rows or min(max(window_rows // 10, min(window_rows // 3, 100), 25), 1000)
         return Plan(
-            shares=self.shares if self.shares is not None else ((first, 50) if first < 25 else (50,)),
+            shares=self.shares if self.shares is not None else ((10, 50) if window_rows >= 100 else (50,)),
             step_rows=step_rows,
             step_labelled=self.step_labelled,
             margin=self.margin,

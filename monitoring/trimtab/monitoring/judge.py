@@ -218,7 +218,8 @@ def canary(figures: Figures, policy: Plan) -> Decision:
     shown, doubtful, known = _accuracy(figures, policy)
     looks = _looks_worse(figures) or (f"it looks worse: {known}" if doubtful else "")
     proven = shown >= 1 / ALPHA and _rows(figures) >= policy.step_labelled
-    short = figures.step > SHADOW and figures.canary.rows < policy.step_rows
+    needed = policy.rows_at(figures.step) if figures.step > SHADOW else 0
+    short = figures.canary.rows < needed
     if not looks:
         if figures.step > SHADOW and not short and proven:
             return Decision("promote", f"shown to be no worse: {known}")
@@ -231,7 +232,7 @@ def canary(figures: Figures, policy: Plan) -> Decision:
     if spent := _spent(figures, policy, proven):
         return Decision("back", f"undecided after {spent}, the champion stays: {known}", undecided=True)
     if short:
-        return Decision("wait", looks or f"{figures.canary.rows} of {policy.step_rows} rows answered")
+        return Decision("wait", looks or f"{figures.canary.rows} of {needed} rows answered")
     return Decision("wait", looks or f"not shown yet: {known}")
 
 

@@ -37,6 +37,7 @@ def overview(store: Store, model: str) -> dict[str, Any]:
         "champion": state.champion,
         "canary": state.canary,
         "canary_percent": state.canary_percent,
+        "shadow": state.shadow,
         "rolled_back": sorted(state.rolled_back),
         "undecided": [
             {"request": r.n, "version": r.version, "kind": r.kind, "why": r.why}

@@ -116,6 +116,8 @@ def show(console: Console, one: dict[str, Any]) -> None:
     if one["canary"]:
         share = f"with {one['canary_percent']} % of requests"
         console.print(f"  canary [yellow]{one['canary']}[/] {share}", highlight=False)
+    if one["shadow"]:
+        console.print(f"  shadow [yellow]{one['shadow']}[/] answers the log, no live request", highlight=False)
     if one["paused"]:
         console.print(f"  campaigns are [red]paused[/]: {escape(one['paused_why'])} (trimtab resume {one['model']})")
     for request in one["undecided"]:
