@@ -111,7 +111,7 @@ def test_an_image_in_colour_beside_a_number(tmp_path: Path) -> None:
 
 def test_the_reference_has_honest_predictions_the_target_and_nothing_private(line: Any) -> None:
     table = pq.read_table(line.root / "bundle" / "reference.parquet")
-    assert table.column_names == ["age", "income", "plan", "churn", "_label", "_probabilities"]
+    assert table.column_names == ["age", "income", "plan", "churn", "_unseen", "_label", "_probabilities"]
     assert table.num_rows == 240
     assert table.column("income").null_count == line.table.column("income").null_count
     data = Prepared.load(line.root / "prepared")

@@ -1,8 +1,8 @@
 """The reference sample and the recorded rows that travel with a version.
 
 The reference has the columns of the prediction log (features as received, never a private one; `_label` or `_value`,
-`_probabilities`) and the target: what the watch compares later windows with. Its predictions are honest: of rows that
-the predicting fit did not see.
+`_probabilities`), the target, and `_unseen`: what the watch compares later windows with. Its predictions are honest:
+of rows that the predicting fit did not see.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 LABEL = "_label"
+UNSEEN = "_unseen"  # rows that the served model was not fitted to
 EXPECTED_ROWS = 16
 TOLERANCE = 1e-4  # another machine's kernels may sum in another order
 
@@ -36,14 +37,16 @@ def reference_table(data: Prepared, honest: Predictions, test: Array, most: int,
     import pyarrow as pa
 
     rows = np.concatenate([honest.rows, data.test_rows])
+    unseen = np.concatenate([np.zeros(len(honest.rows), bool), np.ones(len(data.test_rows), bool)])
     predicted = np.concatenate([honest.prediction, test])
     if len(rows) > most:
         kept = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
-        rows, predicted = rows[kept], predicted[kept]
+        rows, predicted, unseen = rows[kept], predicted[kept], unseen[kept]
     order = np.argsort(rows, kind="stable")
-    rows, predicted = rows[order], predicted[order]
+    rows, predicted, unseen = rows[order], predicted[order], unseen[order]
     shown = [f.name for f in data.schema.features if not f.private]
     table = data.table.take(rows).select([*shown, data.schema.target.name])
+    table = table.append_column(UNSEEN, pa.array(unseen))
     if data.schema.target.kind == "category":
         names = np.array(data.schema.target.classes, dtype=object)
         table = table.append_column(LABEL, pa.array(names[predicted.argmax(axis=1)].tolist(), pa.string()))

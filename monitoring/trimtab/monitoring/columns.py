@@ -40,7 +40,12 @@ def compared(schema: Schema) -> list[Column]:
 
 def needed(columns: Sequence[Column]) -> list[str]:
     """Columns of the log that `arrays` reads for these."""
-    names = [n for c in columns for n in ((PROBABILITIES, LABEL) if c.name == CONFIDENCE else (c.name,))]
+    names = [
+        n
+        for c in columns
+        if c.kind != "vector"
+        for n in ((PROBABILITIES, LABEL) if c.name == CONFIDENCE else (c.name,))
+    ]
     return list(dict.fromkeys(names))
 
 

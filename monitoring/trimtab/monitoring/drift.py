@@ -10,7 +10,7 @@ that the reference fixed: shards add up exactly, and memory does not grow with t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from trimtab.monitoring import pictures
 from trimtab.monitoring.counts import CategoryCells, Counted, NumberCells
+from trimtab.monitoring.kernel import KernelCells
 from trimtab.monitoring.losses import Floats
 from trimtab.monitoring.twosample import fisher, ordered, quadratic_tail, unordered
 
@@ -33,7 +34,7 @@ class Column:
 
     Attributes:
         name: the field's name.
-        kind: number, category or image.
+        kind: number, category, image, or vector: an embedding.
         shape: of an image.
         categories: names the schema knows.
         floor: shifts with a smaller effect say nothing: for the model's own scores, whose reference comes from
@@ -41,7 +42,7 @@ class Column:
     """
 
     name: str
-    kind: Literal["number", "category", "image"]
+    kind: Literal["number", "category", "image", "vector"]
     shape: tuple[int, ...] = ()
     categories: tuple[str, ...] = ()
     floor: float = 0.0
@@ -86,7 +87,7 @@ class Comparison:
         return sorted((f for f in self.fields if f.p <= bound), key=lambda f: (f.p, -f.effect))
 
 
-Part = tuple[str, NumberCells | CategoryCells]
+Part = tuple[str, NumberCells | CategoryCells | KernelCells]
 Places = npt.NDArray[np.int64]
 
 
@@ -120,7 +121,12 @@ class Profile:
         dependence: dict[str, list[Places]] = {}
         for column in kept:
             values = _values(column, reference[column.name])
-            cells: list[Part] = [
+            if column.kind == "vector":
+                kernel = KernelCells.of(values[0][1])
+                parts[column.name], counted[column.name] = [("", kernel)], [kernel.count(values[0][1])]
+                dependence[column.name] = [_first(kernel.features(values[0][1]))]
+                continue
+            cells: list[Any] = [
                 (name, CategoryCells.of(v, column.categories) if column.kind == "category" else NumberCells.of(v))
                 for name, v in values
             ]
@@ -153,6 +159,16 @@ class Profile:
         """The counts of rows without any value."""
         return {name: [type(c)(np.zeros_like(c.cells), rows) for c in of] for name, of in self.counted.items()}
 
+    def without_vectors(self) -> Profile:
+        """The profile of all columns but embeddings, for rows that no model is run on."""
+        kept = tuple(c for c in self.columns if c.kind != "vector")
+        return Profile(
+            kept,
+            {c.name: self.parts[c.name] for c in kept},
+            {c.name: self.counted[c.name] for c in kept},
+            {c.name: self.dependence[c.name] for c in kept},
+        )
+
     def only(self, column: Column) -> Profile:
         """The profile of one of its columns."""
         name = column.name
@@ -162,6 +178,9 @@ class Profile:
         """Test a window's counts (of `count`, shards added up) against the reference."""
         fields, shifts, scores = [], [], []
         for column in self.columns:
+            if column.kind == "vector":
+                fields.append(self._vector(column, window[column.name][0]))
+                continue
             moved, z, rows = self._field(column, window[column.name])
             fields.append(moved)
             if column.floor == 0.0:
@@ -172,6 +191,18 @@ class Profile:
         together = _together(np.array(shifts), scores)
         strongest = min((f.p for f in fields), default=1.0) * max(1, len(fields))
         return Comparison(min(1.0, 2 * min(together, strongest)), fields, together)
+
+    def _vector(self, column: Column, window: Counted) -> Moved:
+        ((_, cells),), (reference,) = self.parts[column.name], self.counted[column.name]
+        assert isinstance(cells, KernelCells)
+        found = cells.compare(reference, window, np.asarray(self.dependence[column.name][0], np.float64))
+        unit = "maximum mean discrepancy, as a share of the largest possible"
+        moved = Moved(column.name, found.effect, unit, found.p, f"discrepancy {found.effect:.3f} of at most 1")
+        gone = _missing(reference, window)
+        if gone is None:
+            return moved
+        p = min(1.0, 2 * min(found.p, gone.p))
+        return replace(gone, name=column.name, p=p) if gone.p < found.p else replace(moved, p=p)
 
     def _field(self, column: Column, window: Sequence[Counted]) -> tuple[Moved, list[float], list[Floats]]:
         reference = self.counted[column.name]
@@ -209,7 +240,7 @@ class _Tested:
     scores: list[Floats]
 
 
-def _part(name: str, cells: NumberCells | CategoryCells, r: Counted, w: Counted, place: Places) -> _Tested:
+def _part(name: str, cells: Any, r: Counted, w: Counted, place: Places) -> _Tested:
     if isinstance(cells, NumberCells):
         test = ordered(r.cells, w.cells)
         words = f"median {_median(cells, r)} → {_median(cells, w)}" if w.cells.sum() else "no values"

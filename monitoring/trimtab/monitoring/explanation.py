@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.core.errors import NotFound
 from trimtab.core.records import parse_time, read_record
-from trimtab.monitoring import windows
+from trimtab.monitoring import windows, wording
 from trimtab.monitoring.losses import Losses, interval
 from trimtab.monitoring.windows import Cut, Verdict
 
@@ -23,7 +23,12 @@ _LAYERS = {
     "expected": "performance as estimated without labels",
     "realised": "performance as labels show it",
 }
-_OURS = {"_label": "the model's answers", "_value": "the model's answers", "_confidence": "the model's confidence"}
+_OURS = {
+    "_label": "the model's answers",
+    "_value": "the model's answers",
+    "_confidence": "the model's confidence",
+    "_embedding": "the images as the model sees them",
+}
 
 
 @dataclass(frozen=True)
@@ -228,7 +233,7 @@ def shown_name(name: str) -> str:
     >>> shown_name("_confidence")
     "the model's confidence"
     """
-    return _OURS.get(name, name)
+    return wording.OURS.get(name, name)
 
 
 def slices(told: Told, yardstick: Yardstick | None) -> list[dict[str, Any]]:

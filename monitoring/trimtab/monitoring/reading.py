@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 
 from trimtab.core.predictions import concat
-from trimtab.monitoring.columns import arrays
 from trimtab.monitoring.shards import Counts, add
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def read(
             slim = about.yardstick.kept(table, about.key_field)
             part = None
             if compare:
-                part = about.profile.count(arrays(table, about.columns, about.classes), table.num_rows)
+                part = about.profile.count(about.arrays(table), table.num_rows)
         except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as error:
             # Whatever a file holds, the window gets its verdict, and the ones behind it theirs.
             _log.error("rows of a window make no sense and are left out: %s", error, extra={"key": piece.key})

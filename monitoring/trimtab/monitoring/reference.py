@@ -6,7 +6,7 @@ import functools
 import hashlib
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +18,7 @@ from trimtab.core.schema import Schema
 from trimtab.monitoring.champion import published
 from trimtab.monitoring.columns import arrays, compared
 from trimtab.monitoring.drift import Column, Profile
+from trimtab.monitoring.embedding import EMBEDDING, UNSEEN, Embedder, of_version
 from trimtab.monitoring.performance import Yardstick
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Reference:
         table: the reference rows.
         digest: sha256 of the reference file.
         rows_per_day: traffic that the project states; None where it states none.
+        embedder: gives the embeddings of images; None where there are none to compare.
     """
 
     version: str
@@ -45,6 +47,7 @@ class Reference:
     table: pa.Table
     digest: str
     rows_per_day: float | None = None
+    embedder: Embedder | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,7 +62,19 @@ class Reference:
     @functools.cached_property
     def profile(self) -> Profile:
         """The reference rows in cells."""
-        return Profile.of(self.columns, arrays(self.table, self.columns, self.classes))
+        values = arrays(self.table, self.columns, self.classes)
+        if self.embedder is not None:
+            unseen = self.table.filter(self.table[UNSEEN])
+            values |= self._embedded(unseen)
+        return Profile.of(self.columns, values)
+
+    def arrays(self, table: pa.Table) -> dict[str, Any]:
+        """Rows of the log as they are compared, with embeddings."""
+        return arrays(table, self.columns, self.classes) | self._embedded(table)
+
+    def _embedded(self, table: pa.Table) -> dict[str, Any]:
+        found = self.embedder(table) if self.embedder is not None else None
+        return {} if found is None else {EMBEDDING: found}
 
     @functools.cached_property
     def yardstick(self) -> Yardstick:
@@ -92,12 +107,19 @@ def load(store: Store, model: str, version: str) -> Reference:
 
     schema = Schema.model_validate_json(read("schema.json"))
     body = read("reference.parquet")
+    table = pq.read_table(io.BytesIO(body))
+    columns, embedder = compared(schema), None
+    if UNSEEN in table.column_names:
+        embedder = of_version(read("model.onnx"), schema, table)
+    if embedder is not None:
+        columns.append(Column(EMBEDDING, "vector"))
     return Reference(
         version=version,
         policy=published(store, model, version).windows,
         schema=schema,
-        columns=compared(schema),
-        table=pq.read_table(io.BytesIO(body)),
+        columns=columns,
+        table=table,
         digest=hashlib.sha256(body).hexdigest(),
         rows_per_day=(manifest.project.get("task") or {}).get("rows_per_day"),
+        embedder=embedder,
     )

@@ -210,13 +210,13 @@ def of_version(model: str, version: str, window: Path, shard: int, shards: int) 
     """Counts of one of several shards of a window, over the cells of a version's reference in the settings' store."""
     about = _reference(model, version)
     parts = split(files(window), shards)
-    counted = count(about.profile, parts[shard] if shard < len(parts) else [], about.classes)
-    return to_bytes(about.profile, counted)
+    profile = about.profile.without_vectors()
+    return to_bytes(profile, count(profile, parts[shard] if shard < len(parts) else [], about.classes))
 
 
 def compared_with_version(model: str, version: str, parts: Sequence[bytes]) -> dict[str, Any]:
     """All shards' counts against the reference, as record fields with the rows counted."""
-    profile = _reference(model, version).profile
+    profile = _reference(model, version).profile.without_vectors()
     counted = total(profile, (from_bytes(profile, p) for p in parts))
     rows = max((of[0].rows for of in counted.values()), default=0)
     return {**inputs_facts(profile.compare(counted)), "rows": rows}

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from trimtab.monitoring.slices import Slice
     from trimtab.monitoring.verdict import Level, Since
 
-_OURS = {"_label": "the model's answers", "_value": "the model's answers", "_confidence": "the model's confidence"}
+#: Columns of the model itself, as people call them.
+OURS = {
+    "_label": "the model's answers",
+    "_value": "the model's answers",
+    "_confidence": "the model's confidence",
+    "_embedding": "the images as the model sees them",
+}
 _CAUSES = {
     Cause.covariate: "Inputs moved to where the model is less sure, which explains most of it (covariate shift).",
     Cause.label: "Other classes are more frequent now, which explains most of it (label shift).",
@@ -36,6 +42,7 @@ def words(
     cost: float,
     cause: Cause,
     part: Slice | None = None,
+    labelled: int = 0,
 ) -> str:
     """The sentences of a verdict that is not `none`.
 
@@ -50,6 +57,7 @@ def words(
         cost: errors a day.
         cause: what kind of drift it is.
         part: the part of the traffic that got worse; None where none is clear.
+        labelled: labelled rows of the newest windows; 0 where there are too few to contradict an estimate.
     """
     if verdict == "none":
         return ""
@@ -59,7 +67,7 @@ def words(
     if part is not None:
         said.append(_part(part, yardstick, alone=look is None))
     if layers["expected"] != "none":
-        said.append(_expected(guess, yardstick, alone=layers["realised"] == "none"))
+        said.append(_expected(guess, yardstick, labelled, alone=layers["realised"] == "none"))
     if since is not None and layers["realised"] != "none":
         said.append(f"Since {moment(since.point)} (between {moment(since.lower)} and {moment(since.upper)}).")
     if cost > 0:
@@ -80,7 +88,7 @@ def words(
 
 def field(moved: Moved) -> str:
     """One field that moved: its name, then and now, its effect."""
-    return f"{_OURS.get(moved.name, moved.name)} ({moved.words}; {moved.unit} {moved.effect:.2f})"
+    return f"{OURS.get(moved.name, moved.name)} ({moved.words}; {moved.unit} {moved.effect:.2f})"
 
 
 def moment(micros: int) -> str:
@@ -137,7 +145,11 @@ def _realised(look: Look, yardstick: Yardstick) -> str:
     )
 
 
-def _expected(guess: Look, yardstick: Yardstick, *, alone: bool) -> str:
+def _expected(guess: Look, yardstick: Yardstick, labelled: int, *, alone: bool) -> str:
     loss = yardstick.realised.mean + guess.harm if yardstick.realised.n else guess.losses.mean
     text = f"The model's own doubt suggests {yardstick.unit} {performance(loss, yardstick)}"
-    return f"{text}, and no labels contradict it yet." if alone else f"{text}."
+    if not alone:
+        return f"{text}."
+    if labelled:
+        return f"{text}; the {labelled:,} labels of the newest windows do not show more than chance."
+    return f"{text}, and no labels contradict it yet."
