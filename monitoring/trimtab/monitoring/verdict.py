@@ -148,7 +148,11 @@ def decide(
             cause = Cause.covariate
     cost = harm * yardstick.spread * (rows_per_day or _rows_per_day(history))
     overall = clear or lasting
-    words = wording.words(verdict, layers, moved, look if overall else None, guess, yardstick, since, cost, cause, part)
+    labelled = _labelled(history)
+    words = wording.words(
+        verdict, layers, moved, look if overall else None, guess, yardstick, since, cost, cause, part,
+        0 if labelled < BLIND_ROWS else labelled,
+    )  # fmt: skip
     if verdict == "none":
         words = wording.quiet(look, yardstick)
     if calibrated != "none":
@@ -172,7 +176,7 @@ def _expected(history: Sequence[Figures], yardstick: Yardstick, policy: Windows)
     now = scan(yardstick.estimated, estimates[-1:], policy.harm, binary=False)
     if now.p > EXPECTED * policy.watch_level:
         return "none", now
-    blind = sum(h.realised.labelled for h in history[-2:] if h.realised is not None) < BLIND_ROWS
+    blind = _labelled(history) < BLIND_ROWS
     if not blind or len(history) < 2:
         return "watch", now
     look = scan(yardstick.estimated, estimates, policy.harm, binary=False)
@@ -180,6 +184,11 @@ def _expected(history: Sequence[Figures], yardstick: Yardstick, policy: Windows)
     if lasting and look.p <= policy.drift_level:
         return "drift", look
     return "watch", now
+
+
+def _labelled(history: Sequence[Figures]) -> int:
+    """Labelled rows of the newest two windows."""
+    return sum(h.realised.labelled for h in history[-2:] if h.realised is not None)
 
 
 def _calibration(history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> tuple[Calibration, Level]:
