@@ -181,6 +181,9 @@ def _fields(
         heads, rows = heads[:-1], [row[:-1] for row in rows]
     moved = [f["name"] for f in listed if f["moved"]][:DRAWN] or [f["name"] for f in listed[:LEAST]]
     columns = {c.name: c for c in about.columns}
+    if any(columns[n].kind == "vector" for n in moved if n in columns):
+        # What the model sees in images cannot be drawn; the images can.
+        moved += [c.name for c in about.columns if c.kind == "image" and c.name not in moved]
     drawn = [_figure(columns[n], then.get(n), now.get(n)) for n in moved if n in columns]
     more = f"<p class=muted>{len(listed) - len(rows):,} further fields.</p>" if len(listed) > len(rows) else ""
     legend = '<p class="muted">Reference grey, this window blue.</p>'
