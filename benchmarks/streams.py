@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -89,7 +90,7 @@ def _stream(name: str, rows: Arrays) -> Stream:
 
 
 STREAMS: dict[str, list[Callable[[], Stream]]] = {
-    "sea": [lambda seed=seed: sea(seed) for seed in range(5)],
+    "sea": [partial(sea, seed) for seed in range(5)],
     "digits": [digits],
     "recurring": [recurring],
     "gradual": [gradual],

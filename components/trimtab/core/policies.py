@@ -62,7 +62,7 @@ class Campaign(Block):
         description="gain of the metric below which data alone are no reason to retrain, as a ratio",
     )
     windows_per_retrain: float = Field(
-        default=5.5, gt=0, description="windows of labelled rows that earn one retrain of a simulated campaign"
+        default=5.0, gt=0, description="windows of labelled rows that earn one retrain of a simulated campaign"
     )
     cooldown_windows: float = Field(default=2, ge=0, description="pause after a lost campaign, doubled each time")
     retrains_per_week: int = Field(default=20, ge=1, description="budget of pipeline runs that campaigns may start")

@@ -17,6 +17,7 @@ from trimtab.core.records import parse_time, rfc3339, utcnow
 from trimtab.monitoring.campaign_records import CampaignState, Retrain, all_campaigns
 from trimtab.monitoring.champion import Published
 from trimtab.monitoring.choice import MIN_JUDGE, Choice, Times, Waiting, choose
+from trimtab.monitoring.competition import competed
 from trimtab.monitoring.log_reader import LogReader
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def pick(store: Store, model: str, at: CampaignState, about: Published, readers:
     chosen = choose(times, change, about.campaign, str(at.opened.get("cause") or ""), base_rows(store, about))
     if isinstance(chosen, Waiting):
         return chosen
+    chosen = competed(store, model, about, chosen, times, change, labels_until)
     log = {
         "model": model,
         "since": rfc3339(chosen.since),

@@ -18,7 +18,7 @@ KEPT = 1.0
 # times more rows.
 FEW_WINDOWS, GROWN = 3.0, 2.0
 # Standard errors by which the gain must show: in general, and of a fit on as many times more rows.
-SURE, SURE_GROWN = 2.0, 1.0
+SURE, SURE_GROWN = 1.5, 0.7
 # Least gain of a fit on so many times more rows, as a part of the gain that is worth a retrain.
 GROWN_PART = 0.6
 

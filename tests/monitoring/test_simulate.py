@@ -1,0 +1,198 @@
+"""A labelled table replayed: loading, the policies, ours on a stream whose drift is known, the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from trimtab.cli.app import app
+from trimtab.core.errors import DataError, ProjectError
+from trimtab.core.policies import Campaign
+from trimtab.monitoring.pace import Prospect, Purse, due
+from trimtab.monitoring.simulate.load import load
+from trimtab.monitoring.simulate.run import Options, change_points, setting, simulate
+
+ROWS, CHANGE = 6000, 3000
+OPTIONS = Options(train_rows=600, window=300, model="logistic", policies=("static", "every", "ddm", "trimtab"))
+
+
+def flipped(rows: int = ROWS, change: int = CHANGE, seed: int = 0) -> pa.Table:
+    """Two numbers and a category; from `change` on the classes have changed places; 5 % noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(rows, 2))
+    plan = rng.choice(["basic", "plus"], rows)
+    yes = x[:, 0] + (plan == "plus") > 0.5
+    yes = yes ^ (np.arange(rows) >= change) ^ (rng.random(rows) < 0.05)
+    return pa.table({"a": x[:, 0], "b": x[:, 1], "plan": plan, "label": np.where(yes, "yes", "no")})
+
+
+def written(table: pa.Table, folder: Path) -> Path:
+    path = folder / "stream.parquet"
+    pq.write_table(table, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The facts about the flipped stream."""
+    return simulate(load(written(flipped(), tmp_path_factory.mktemp("flipped"))).stream, OPTIONS)
+
+
+def test_ours_answers_the_drift_soon_and_with_few_retrains(found: dict[str, Any]) -> None:
+    static, ours, every = (found["policies"][p] for p in ("static", "trimtab", "every"))
+    assert static["accuracy"] < 60
+    assert ours["accuracy"] > 88
+    assert ours["accuracy"] > every["accuracy"]  # which never lets go of the old concept
+    assert 1 <= ours["retrains"] <= every["retrains"] / 3
+    assert 0 < ours["delay"] <= 600
+    assert ours["false_campaigns"] == 0
+    assert any("a drift" in note for note in found["notes"]["trimtab"])
+
+
+def test_every_retrains_at_each_window_but_the_last(found: dict[str, Any]) -> None:
+    assert found["policies"]["every"]["retrains"] == (ROWS - 600) // 300 - 1
+    assert found["policies"]["static"] == {**found["policies"]["static"], "retrains": 0, "delay": None}
+
+
+def test_the_change_is_found_in_hindsight(found: dict[str, Any]) -> None:
+    assert [abs(c - CHANGE) < 30 for c in found["changes"]] == [True]
+    assert change_points(np.random.default_rng(0).random(5000), 200) == []
+
+
+def test_labels_that_come_late_delay_the_answer(tmp_path: Path) -> None:
+    late = simulate(
+        load(written(flipped(), tmp_path)).stream,
+        Options(train_rows=600, window=300, delay=900, model="logistic", policies=("trimtab",)),
+    )["policies"]["trimtab"]
+    assert late["at"]
+    assert all(at - 900 > CHANGE for at in late["at"] if at > CHANGE)
+    assert late["delay"] is None or late["delay"] > 900
+
+
+def test_without_drift_it_serves_no_worse_than_never_retraining(tmp_path: Path) -> None:
+    found = simulate(load(written(flipped(change=ROWS), tmp_path)).stream, OPTIONS)["policies"]
+    assert found["trimtab"]["accuracy"] >= found["static"]["accuracy"] - 0.5
+    assert found["trimtab"]["false_campaigns"] == 0
+
+
+def test_a_number_is_predicted_too(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(3000, 3))
+    slope = np.where(np.arange(3000) < 1500, 2.0, -2.0)
+    table = pa.table(
+        {"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": slope * x[:, 0] + rng.normal(scale=0.2, size=3000)}
+    )
+    options = Options(train_rows=400, window=200, model="logistic", policies=("static", "trimtab"))
+    found = simulate(load(written(table, tmp_path)).stream, options)
+    assert found["task"] == "regression"
+    mine, still = (found["policies"][p]["mean_absolute_error"] for p in ("trimtab", "static"))
+    assert mine < 0.6 * still
+
+
+def test_any_table_is_told_apart(tmp_path: Path) -> None:
+    n = 300
+    rng = np.random.default_rng(2)
+    table = pa.table(
+        {
+            "when": pa.array(np.arange(n)[::-1].astype("datetime64[s]")),
+            "name": [f"row {i}" for i in range(n)],
+            "empty": pa.nulls(n, pa.float64()),
+            "holes": pa.array([None if i % 3 == 0 else float("inf") if i % 7 == 0 else float(i) for i in range(n)]),
+            "kind": pa.array([("a", "b", None)[i % 3] for i in range(n)]).dictionary_encode(),
+            "flag": rng.random(n) < 0.5,
+            "outcome": pa.array([None if i == 5 else i % 3 for i in range(n)]),
+        }
+    )
+    loaded = load(written(table, tmp_path), time="when")
+    assert [f.kind for f in loaded.stream.schema.features] == ["number", "category", "number"]
+    assert loaded.stream.classes == ("0", "1", "2")
+    assert len(loaded.stream) == n - 1
+    assert np.all(np.diff(loaded.stream.times) >= 0)
+    assert loaded.stream.table["target"][0].as_py() == str((n - 1) % 3)
+    assert len(loaded.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words", "options"),
+    [
+        (pa.table({"a": [1.0] * 50, "y": [0, 1] * 25}), "too few labelled rows", {}),
+        (pa.table({"a": [1.0] * 200, "y": [1] * 200}), "the same label", {}),
+        (pa.table({"a": [1.0] * 200, "y": [0, 1] * 100}), "no label column", {"label": "z"}),
+        (pa.table({"a": ["x"] * 200, "y": [0, 1] * 100}), "cannot be read as times", {"time": "a"}),
+        (pa.table({"y": [0, 1] * 100}), "too few columns", {}),
+        (pa.table({"a": pa.nulls(200), "y": [0, 1] * 100}), "no column is left", {}),
+    ],
+)
+def test_tables_that_cannot_be_replayed_are_told_why(
+    table: pa.Table, words: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=words):
+        load(written(table, tmp_path), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (Options(window=5), "too small"),
+        (Options(train_rows=5), "too few training rows"),
+        (Options(delay=-1), "cannot land"),
+        (Options(train_rows=5900, window=300), "too short"),
+        (Options(model="oracle"), "no such model"),
+        (Options(policies=("hope",)), "no such policy"),
+    ],
+)
+def test_options_that_do_not_fit_are_told_why(options: Options, words: str, tmp_path: Path) -> None:
+    stream = load(written(flipped(), tmp_path)).stream
+    with pytest.raises(ProjectError, match=words):
+        simulate(stream, options)
+
+
+def test_defaults_come_from_the_length(tmp_path: Path) -> None:
+    stream = load(written(flipped(), tmp_path)).stream
+    base = setting(stream, Options())
+    assert (base.window, base.train_rows, base.windows.rows) == (150, 200, 150)
+    long = setting(stream, Options(window=2000, train_rows=400))
+    assert long.windows.rows == 500
+
+
+def test_the_command_prints_json_and_takes_a_policy_file(tmp_path: Path) -> None:
+    path = written(flipped(2000, 1000), tmp_path)
+    policy = tmp_path / "eager.yaml"
+    policy.write_text("campaign: {windows_per_retrain: 2, least_gain: 0.01}\n")
+    asked = ["simulate", str(path), "--model", "logistic", "--window", "200", "--train-rows", "300", "--json"]
+    ran = CliRunner().invoke(app, [*asked, "--policy", "static", "--policy", "trimtab", "--policy", str(policy)])
+    assert ran.exit_code == 0, ran.output
+    facts = json.loads(ran.stdout)
+    assert list(facts["policies"]) == ["static", "trimtab", "eager.yaml"]
+    assert facts["no_change_predictor"]["accuracy"] == pytest.approx(50, abs=5)
+    assert {"accuracy", "retrains", "delay", "false_campaigns"} <= set(facts["policies"]["trimtab"])
+
+
+def test_a_wrong_policy_file_is_told_where(tmp_path: Path) -> None:
+    stream = load(written(flipped(), tmp_path)).stream
+    policy = tmp_path / "wrong.yaml"
+    policy.write_text("campaign: {least_gain: much}\n")
+    with pytest.raises(ProjectError, match=r"campaign\.least_gain"):
+        simulate(stream, Options(policies=(str(policy),)))
+
+
+def test_a_purse_keeps_one_retrain_for_a_drift() -> None:
+    policy = Campaign()
+    worth = Prospect(mean=0.03, z=4.0, rows=900, champion_rows=800, drift=False, follow_up=False, windows=9)
+    drift = Prospect(mean=0.03, z=4.0, rows=900, champion_rows=800, drift=True, follow_up=False, windows=0)
+    purse = Purse(2.0)
+    assert due(purse, worth, 300, policy)
+    purse.spend()
+    assert not due(purse, worth, 300, policy)
+    assert due(purse, drift, 300, policy)
+    purse.spend()
+    assert not due(purse, drift, 300, policy)
+    purse.earn(policy.windows_per_retrain, policy)
+    assert due(purse, drift, 300, policy)
