@@ -17,6 +17,7 @@ from trimtab.core.store import Store
 from trimtab.monitoring import shards
 from trimtab.monitoring.columns import arrays, compared
 from trimtab.monitoring.drift import Profile
+from trimtab.monitoring.figures_records import inputs_facts
 
 COLUMNS = compared(SCHEMA)
 CLASSES = SCHEMA.target.classes
@@ -131,4 +132,4 @@ def test_a_kubeflow_loop_over_shards_agrees_with_the_whole(
     whole = shards.count(about.profile, shards.files(window), about.classes)
     assert facts["rows"] == 1151
     assert facts["p"] == about.profile.compare(whole).p
-    assert facts["fields"] == json.loads(json.dumps(shards.inputs_facts(about.profile.compare(whole))))["fields"]
+    assert facts["fields"] == json.loads(json.dumps(inputs_facts(about.profile.compare(whole))))["fields"]

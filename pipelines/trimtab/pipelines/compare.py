@@ -59,7 +59,9 @@ def build(shards: int, image: str = "") -> Any:
         image: container image of the tasks, one with the extra `monitoring`; empty leaves it open.
     """
 
-    @dsl.pipeline(name="trimtab-compare", description="A window of any length against a version's reference.")
+    about = "A window of any length against a version's reference."
+
+    @dsl.pipeline(name="trimtab-compare", description=about)  # type: ignore[untyped-decorator]
     def graph(model: str, version: str, window: str) -> dsl.Dataset:
         held = dsl.importer(artifact_uri=window, artifact_class=dsl.Dataset, reimport=True)
         with dsl.ParallelFor(items=list(range(shards)), parallelism=2) as shard:
