@@ -58,7 +58,6 @@ def build(shards: int, image: str = "") -> Any:
         shards: tasks that the counting is split into.
         image: container image of the tasks, one with the extra `monitoring`; empty leaves it open.
     """
-
     about = "A window of any length against a version's reference."
 
     @dsl.pipeline(name="trimtab-compare", description=about)  # type: ignore[untyped-decorator]
