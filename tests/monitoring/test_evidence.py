@@ -13,7 +13,7 @@ from tests.monitoring.world import MODEL, START, World
 from trimtab.core import labels, predictions
 from trimtab.core.store import Store
 from trimtab.monitoring.actuators import SingleServer, count_failures
-from trimtab.monitoring.evidence import figures
+from trimtab.monitoring.evidence import count
 from trimtab.monitoring.log_reader import LogReader
 
 NEW, OLD = "v2-00000002", "v1-00000001"
@@ -30,18 +30,16 @@ def test_counts_of_both_versions_since_the_step_began(world: World) -> None:
     world.log(NEW, START, [True] * 9 + [False], latency=500.0)
     world.log(NEW, START, [True] * 5, labelled=False)
     reader = LogReader(world.store, MODEL, "order")
-    found = figures(reader, NEW, OLD, START, START + timedelta(minutes=3), 1, {NEW: (15, 2)})
-    assert found.minutes == 3
-    assert found.step == 1
-    assert (found.champion.rows, found.champion.labelled, found.champion.wrong) == (20, 20, 2)
-    assert (found.canary.rows, found.canary.labelled, found.canary.wrong) == (15, 10, 1)
-    assert (found.canary.slow, found.champion.slow) == (10, 0)
-    assert (found.canary.requests, found.canary.failed, found.champion.requests) == (15, 2, 0)
+    canary, champion = count(reader, NEW, OLD, START, {NEW: (15, 2)})
+    assert (champion.rows, champion.labelled, champion.wrong) == (20, 20, 2)
+    assert (canary.rows, canary.labelled, canary.wrong) == (15, 10, 1)
+    assert (canary.slow, champion.slow) == (10, 0)
+    assert (canary.requests, canary.failed, champion.requests) == (15, 2, 0)
 
 
 def test_nothing_answered_is_all_zero(world: World) -> None:
-    found = figures(LogReader(world.store, MODEL), NEW, OLD, START, START, 0, {})
-    assert (found.canary.rows, found.champion.labelled) == (0, 0)
+    canary, champion = count(LogReader(world.store, MODEL), NEW, OLD, START, {})
+    assert (canary.rows, champion.labelled) == (0, 0)
 
 
 def test_a_number_is_wrong_when_it_errs_more_than_most(store: Store) -> None:
@@ -59,10 +57,10 @@ def test_a_number_is_wrong_when_it_errs_more_than_most(store: Store) -> None:
 
     write(OLD, 1, 1.0)
     write(NEW, 2, 10.0)
-    found = figures(LogReader(store, MODEL), NEW, OLD, START, START + timedelta(minutes=1), 0, {})
-    assert found.canary.labelled == found.champion.labelled == 40
-    assert found.canary.wrong == 20
-    assert found.champion.wrong == 0
+    canary, champion = count(LogReader(store, MODEL), NEW, OLD, START, {})
+    assert canary.labelled == champion.labelled == 40
+    assert canary.wrong == 20
+    assert champion.wrong == 0
 
 
 def test_a_file_is_read_once_and_forgotten_when_it_no_longer_matters(

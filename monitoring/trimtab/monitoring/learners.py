@@ -77,7 +77,8 @@ def _make(kind: Kind, shape: tuple[int, ...], k: int) -> Any:
         solver = "newton-cholesky" if shape[1] * k <= NEWTON else "lbfgs"
         return linear_model.Ridge() if regress else linear_model.LogisticRegression(max_iter=100, solver=solver)
     leaves = 8 if rows < 4000 else 15
-    make = ensemble.HistGradientBoostingRegressor if regress else ensemble.HistGradientBoostingClassifier
+    # `early_stopping` takes "auto" or a boolean; the library's own types name the text alone.
+    make: Any = ensemble.HistGradientBoostingRegressor if regress else ensemble.HistGradientBoostingClassifier
     return make(max_iter=60 if rows < 4000 else 100, max_leaf_nodes=leaves, l2_regularization=1.0, early_stopping=False)
 
 
