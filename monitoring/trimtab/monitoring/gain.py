@@ -28,7 +28,7 @@ LENGTHS = (1, 3, 9, 27)
 # … and compete on the newest blocks, each half a window, of which older ones count less and less.
 BLOCKS, FADE = 3, 0.6
 # Fewer rows are chosen over more where they are better by so many standard errors.
-FEWER = 1.5
+FEWER = 2.0
 # Fewest rows that are learnt from, and that make a block.
 LEAST = 20
 

@@ -199,7 +199,8 @@ def _calibration(history: Sequence[Figures], yardstick: Yardstick, policy: Windo
     held = calibration.check(yardstick.cells, parts[-CALIBRATION_WINDOWS:])
     if not held.error > policy.harm or held.p > policy.watch_level:
         return held, "none"
-    return held, "drift" if held.p <= policy.drift_level else "watch"
+    # A row takes part in as many looks as windows are joined: what chance puts into one of them stays for the others.
+    return held, "drift" if held.p <= policy.drift_level / CALIBRATION_WINDOWS else "watch"
 
 
 def _surprise(look: Look, history: Sequence[Figures], yardstick: Yardstick, policy: Windows) -> tuple[Look, bool]:
