@@ -17,8 +17,9 @@ KEPT = 1.0
 # The new regime's model is followed up while it was trained on fewer than so many windows, and there are so many
 # times more rows.
 FEW_WINDOWS, GROWN = 3.0, 2.0
-# Standard errors by which the gain must show: in general, and of a fit on as many times more rows.
-SURE, SURE_GROWN = 1.5, 0.7
+# Standard errors by which the gain must show: in general, where labels have shown harm, and of a fit on so many times
+# more rows.
+SURE, SURE_DRIFT, SURE_GROWN = 1.5, 1.0, 0.7
 # Least gain of a fit on so many times more rows, as a part of the gain that is worth a retrain.
 GROWN_PART = 0.6
 
@@ -82,9 +83,8 @@ def due(purse: Purse, prospect: Prospect, window: int, policy: Campaign) -> str:
     if purse.left < 1:
         return ""
     if prospect.drift:
-        return (
-            "a drift, and the newest rows would be answered better" if prospect.z >= SURE and prospect.mean > 0 else ""
-        )
+        shown = prospect.z >= SURE_DRIFT and prospect.mean > 0
+        return "a drift, and the newest rows would be answered better" if shown else ""
     more = prospect.rows >= GROWN * prospect.champion_rows
     grown = more and prospect.z >= SURE_GROWN and prospect.mean >= GROWN_PART * policy.least_gain
     if grown and prospect.follow_up and prospect.champion_rows < FEW_WINDOWS * window:
