@@ -43,8 +43,12 @@ class Windows(Block):
 
 
 class Campaign(Block):
-    """How retraining answers a drift."""
+    """How retraining answers a drift, or data that have become better."""
 
+    opens: Literal["drift", "gain"] = Field(
+        default="drift",
+        description="what opens a campaign: a drift alone, or also a shown gain of other training data without a drift",
+    )
     candidates: Literal["champion", "all"] = Field(
         default="champion", description="retrain what serves, or every candidate of the file"
     )
@@ -59,10 +63,10 @@ class Campaign(Block):
     least_gain: float = Field(
         default=0.005,
         ge=0,
-        description="gain of the metric below which data alone are no reason to retrain, as a ratio",
+        description="gain of the metric below which data alone are no reason to retrain (`opens: gain`), as a ratio",
     )
     windows_per_retrain: float = Field(
-        default=5.0, gt=0, description="windows of labelled rows that earn one retrain of a simulated campaign"
+        default=5.0, gt=0, description="windows of labelled rows that earn one retrain (`opens: gain`)"
     )
     cooldown_windows: float = Field(default=2, ge=0, description="pause after a lost campaign, doubled each time")
     retrains_per_week: int = Field(default=20, ge=1, description="budget of pipeline runs that campaigns may start")
