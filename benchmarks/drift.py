@@ -33,9 +33,9 @@ RESULTS = Path(__file__).parent / "results"
 SIZES = (100, 300, 1_000, 3_000, 10_000)
 LARGE = 10_000
 # Versions of one size and reference, and consecutive windows of each: windows that share a reference err together.
-VERSIONS, WINDOWS = 250, 5
-POWER_VERSIONS, POWER_WINDOWS = 300, 2
-DROP_RUNS = 4_000
+VERSIONS, WINDOWS = 200, 6
+POWER_VERSIONS, POWER_WINDOWS = 200, 2
+DROP_RUNS = 2_500
 CHUNK = 10
 
 
@@ -70,7 +70,7 @@ def false_alarms(pool: ProcessPoolExecutor, scale: float) -> list[dict[str, Any]
         for m in sorted({n, LARGE}):
             versions = max(2, round(VERSIONS * scale * (1.2 if m == n == LARGE else 1)))
             found = run(pool, Task((1, m, n), m, n, versions, WINDOWS))
-            rows.append(facts("no drift", m, n, found))
+            rows.append(told(facts("no drift", m, n, found)))
             p = np.array(found.p)
             rows[-1]["inputs_p"] = {
                 str(q): round(float((p <= q).mean()), 5) for q in (0.0015, 0.005, 0.01, 0.05, 0.1, 0.5)
@@ -86,7 +86,8 @@ def power(pool: ProcessPoolExecutor, scale: float) -> list[dict[str, Any]]:
             for m in sorted({n, LARGE}):
                 versions = max(2, round(POWER_VERSIONS * scale))
                 world = World(shift=0.3, shifted=shifted)
-                rows.append(facts(name, m, n, run(pool, Task((2, m, n), m, n, versions, POWER_WINDOWS, world))))
+                found = run(pool, Task((2, m, n), m, n, versions, POWER_WINDOWS, world))
+                rows.append(told(facts(name, m, n, found)))
     return rows
 
 
@@ -95,7 +96,7 @@ def drop(pool: ProcessPoolExecutor, scale: float) -> list[dict[str, Any]]:
     runs = max(20, round(DROP_RUNS * scale))
     task = Task((3,), LARGE, 300, runs, 3, World(drop=0.05), stop=True, only_labels=True)
     found = run(pool, task, 100)
-    return [facts("accuracy 90 % falls by 5 points, 3 windows", LARGE, 300, found)]
+    return [told(facts("accuracy 90 % falls by 5 points, 3 windows", LARGE, 300, found))]
 
 
 def facts(name: str, m: int, n: int, found: Tally) -> dict[str, Any]:
@@ -194,11 +195,12 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    for r in rows:
-        low, high = r["interval"]
-        said = f"{r['what']:<44} {r['reference_rows']:>7,} {r['rows']:>7,} {r['windows']:>7,}"
-        say(f"{said}  {r['watch_percent']:>7.2f} %  ({low:.2f} to {high:.2f})  drift {r['drift']}  {r['layers']}")
+def told(r: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table, on the screen as soon as it is known."""
+    low, high = r["interval"]
+    said = f"{r['what']:<44} {r['reference_rows']:>7,} {r['rows']:>7,} {r['windows']:>7,}"
+    say(f"{said}  {r['watch_percent']:>7.2f} %  ({low:.2f} to {high:.2f})  drift {r['drift']}  {r['layers']}")
+    return r
 
 
 def main() -> None:
@@ -224,7 +226,6 @@ def main() -> None:
         for name, part in simulated.items():
             if name in parts:
                 found[name] = part(pool, asked.scale)
-                table(found[name])
     shown = figures(found)
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     machine = (
