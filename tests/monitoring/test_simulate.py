@@ -17,10 +17,12 @@ from trimtab.core.errors import DataError, ProjectError
 from trimtab.core.policies import Campaign
 from trimtab.monitoring.pace import Prospect, Purse, due
 from trimtab.monitoring.simulate.load import load
-from trimtab.monitoring.simulate.run import Options, change_points, setting, simulate
+from trimtab.monitoring.simulate.run import Options, change_points, policies, setting, simulate
 
 ROWS, CHANGE = 6000, 3000
-OPTIONS = Options(train_rows=600, window=300, model="logistic", policies=("static", "every", "ddm", "trimtab"))
+OPTIONS = Options(
+    train_rows=600, window=300, model="logistic", policies=("static", "every", "ddm", "trimtab", "trimtab_drift")
+)
 
 
 def flipped(rows: int = ROWS, change: int = CHANGE, seed: int = 0) -> pa.Table:
@@ -54,6 +56,40 @@ def test_ours_answers_the_drift_soon_and_with_few_retrains(found: dict[str, Any]
     assert 0 < ours["delay"] <= 600
     assert ours["false_campaigns"] == 0
     assert any("a drift" in note for note in found["notes"]["trimtab"])
+
+
+def test_with_drifts_alone_it_answers_the_drift_and_follows_it_up(found: dict[str, Any]) -> None:
+    static, ours = (found["policies"][p] for p in ("static", "trimtab_drift"))
+    assert ours["accuracy"] > static["accuracy"] + 25
+    assert (ours["campaigns"], ours["retrains"], ours["false_campaigns"]) == (1, 2, 0)
+    assert all(at > CHANGE for at in ours["at"])
+    drift, follow_up = found["notes"]["trimtab_drift"]
+    assert ": a drift; " in drift
+    assert ": follow-up 1; " in follow_up
+
+
+def test_with_drifts_alone_no_retrain_comes_without_one(tmp_path: Path) -> None:
+    policy = tmp_path / "project.yaml"
+    for change, opens in ((2000, ""), (6000, "opens: drift, ")):
+        policy.write_text(f"campaign: {{{opens}follow_ups: 2, follow_up_windows: 1}}\n")
+        base = setting(load(written(flipped(3000, change), tmp_path)).stream, OPTIONS)
+        course = policies([str(policy)], base)["project.yaml"]()
+        assert set(course.campaigns) <= set(course.alarms)
+        assert bool(course.retrains) == bool(course.alarms)
+        assert len(course.retrains) <= 3 * len(course.campaigns)
+        assert all(at >= course.campaigns[0] for at in course.retrains)
+        assert bool(course.campaigns) == (change < 3000)
+
+
+def test_a_policy_file_says_what_opens(tmp_path: Path) -> None:
+    base = setting(load(written(flipped(2000, 2000), tmp_path)).stream, OPTIONS)
+    policy = tmp_path / "project.yaml"
+    retrains = {}
+    for opens in ("drift", "gain"):
+        policy.write_text(f"campaign: {{opens: {opens}, least_gain: 0}}\n")
+        retrains[opens] = policies([str(policy)], base)["project.yaml"]().retrains
+    assert retrains["drift"] == []
+    assert retrains["gain"]  # rows have doubled, and with no least gain that is enough
 
 
 def test_every_retrains_at_each_window_but_the_last(found: dict[str, Any]) -> None:

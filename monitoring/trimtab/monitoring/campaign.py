@@ -150,7 +150,8 @@ class Stepper:
         passed = verdict.window - int(at.opened["window"]) if verdict else 0
         if passed < about.campaign.debounce_windows:
             return self._wait(f"{passed} of {about.campaign.debounce_windows} further windows")
-        if about.campaign.debounce_windows and verdict is not None and verdict.verdict == "none":
+        passing = about.campaign.debounce_windows and not at.by_gain
+        if passing and verdict is not None and verdict.verdict == "none":
             return self._close(at, "cancelled", f"the drift has passed: window {verdict.window} shows none")
         return self._begin(at, 1, about)
 

@@ -66,7 +66,7 @@ def pick(store: Store, model: str, at: CampaignState, about: Published, readers:
     chosen = choose(times, change, about.campaign, str(at.opened.get("cause") or ""), base_rows(store, about))
     if isinstance(chosen, Waiting):
         return chosen
-    chosen = competed(store, model, about, chosen, times, change, labels_until)
+    chosen = competed(store, model, about, chosen, times, None if at.by_gain else change, labels_until)
     log = {
         "model": model,
         "since": rfc3339(chosen.since),
@@ -114,7 +114,7 @@ def trained_until(store: Store, model: str, about: Published) -> datetime | None
 
 
 def _change(at: CampaignState) -> datetime | None:
-    """Where the new regime begins: the change point's lower bound, else the alarming window's first prediction."""
+    """Where the new regime begins: the change point's lower bound, else the first prediction of what was looked at."""
     since = at.opened.get("since") or {}
     text = since.get("lower") or at.opened.get("first_time")
     return parse_time(str(text)) if text else None
@@ -123,6 +123,8 @@ def _change(at: CampaignState) -> datetime | None:
 def _look_back(at: CampaignState, about: Published, fresh_from: datetime | None) -> datetime | None:
     """How far back the log is read: what the champion has not seen, but no further than a label counts."""
     change = _change(at)
+    if at.by_gain:
+        return max((t for t in (change, fresh_from) if t is not None), default=None)
     earliest = change - timedelta(hours=about.windows.label_horizon_hours) if change else None
     return max((t for t in (earliest, fresh_from) if t is not None), default=None)
 

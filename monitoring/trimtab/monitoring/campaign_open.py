@@ -19,6 +19,7 @@ from trimtab.monitoring.campaign_records import OPENED, CampaignState, Controls,
 from trimtab.monitoring.champion import Published, published
 
 if TYPE_CHECKING:
+    from trimtab.core.policies import Campaign
     from trimtab.core.store import Store
     from trimtab.monitoring.windows import Verdict
 
@@ -85,15 +86,18 @@ def refusal(
         return f"{about.version} has no window with a verdict yet"
     if verdict.verdict != "drift":
         return f"the newest verdict about {about.version} is {verdict.verdict!r} (window {verdict.window})"
+    if why := held(about, said, taken):
+        return why
+    return after(campaigns, about, verdict) if campaigns else ""
+
+
+def held(about: Published, said: Controls, taken: Spent) -> str:
+    """Why no campaign at all may open, whatever it would answer; empty where one may."""
     if about.campaign.paused:
         return "the project file pauses campaigns"
     if said.paused:
         return f"paused: {said.why}" if said.why else "paused"
-    if over := taken.over(about.campaign):
-        return over
-    if campaigns:
-        return after(campaigns, about, verdict)
-    return ""
+    return taken.over(about.campaign)
 
 
 def after(campaigns: Sequence[CampaignState], about: Published, verdict: Verdict) -> str:
@@ -105,7 +109,13 @@ def after(campaigns: Sequence[CampaignState], about: Published, verdict: Verdict
         if end and upper and parse_time(str(upper)) <= parse_time(str(end)):
             return f"campaign {last.n} has answered this: its data reach beyond the change"
         return ""
-    if last.closing.get("champion") != about.version:
+    return cooling(campaigns, about, verdict.window)
+
+
+def cooling(campaigns: Sequence[CampaignState], about: Published, window: int) -> str:
+    """Why the champion's window of this number is too early after a lost campaign; empty where it is not."""
+    last = campaigns[-1] if campaigns else None
+    if last is None or last.outcome == "promoted" or last.closing.get("champion") != about.version:
         return ""
     if last.closing.get("undecided") and not (len(campaigns) > 1 and campaigns[-2].closing.get("undecided")):
         return ""  # nothing was shown, and the data have grown since: the next one may begin at once
@@ -114,11 +124,21 @@ def after(campaigns: Sequence[CampaignState], about: Published, verdict: Verdict
         if campaign.outcome == "promoted":
             break
         losses += 1
-    pause = about.campaign.cooldown_windows * 2 ** min(losses - 1, DOUBLINGS)
-    passed = verdict.window - int(last.closing.get("window") or 0)
-    if passed < pause:
-        return f"cooling down after campaign {last.n} ({last.outcome}): {passed} of {pause:g} windows"
+    wait = pause(losses, about.campaign)
+    passed = window - int(last.closing.get("window") or 0)
+    if passed < wait:
+        return f"cooling down after campaign {last.n} ({last.outcome}): {passed} of {wait:g} windows"
     return ""
+
+
+def pause(losses: int, policy: Campaign) -> float:
+    """Windows that the next campaign waits after so many lost in a row.
+
+    >>> from trimtab.core.policies import Campaign
+    >>> [pause(n, Campaign()) for n in (1, 2, 3)]
+    [2.0, 4.0, 8.0]
+    """
+    return policy.cooldown_windows * float(1 << min(losses - 1, DOUBLINGS))
 
 
 def _opening(model: str, verdict: Verdict, why: str) -> dict[str, Any]:

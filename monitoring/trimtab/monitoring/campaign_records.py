@@ -1,8 +1,9 @@
 """A campaign's records and their fold.
 
-A campaign is one bounded answer to one drift. Keys, each created once and never overwritten::
+A campaign is one bounded answer to one drift, or, with `campaign.opens: gain`, to other data shown to answer better.
+Keys, each created once and never overwritten::
 
-    campaigns/<model>/<n>/opened.json                 the verdict that opened it; n = 1 + campaigns closed
+    campaigns/<model>/<n>/opened.json                 the verdict or gain that opened it; n = 1 + campaigns closed
     campaigns/<model>/<n>/retrain-<k>/data.json       what retrain k is trained and judged on
     campaigns/<model>/<n>/retrain-<k>/run.json        its pipeline run
     campaigns/<model>/<n>/retrain-<k>/again-<t>.json  the run died without a result and was taken up again
@@ -29,6 +30,8 @@ Action = Literal["pause", "resume", "approve", "cancel"]
 
 OPENED, DATA, RUN, AGAIN = "campaign-opened", "campaign-data", "campaign-run", "campaign-again"
 JUDGED, CLOSED, CONTROL = "judged", "campaign-closed", "control"
+# The cause of a campaign that answers no drift; others have the verdict's.
+GAIN = "gain"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class CampaignState:
     Attributes:
         n: its number.
         model: the model's name.
-        version: the champion whose drift it answers.
+        version: the champion that is to be bettered.
         phase: where it stands; `cooling` once closed.
         opened: the opening record (verdict, window, since, …).
         retrains: its retrains in order.
@@ -78,6 +81,11 @@ class CampaignState:
     outcome: str = ""
     why: str = ""
     closing: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def by_gain(self) -> bool:
+        """Opened without a drift: other data were shown to answer better."""
+        return self.opened.get("cause") == GAIN
 
     @property
     def phase_since(self) -> datetime:

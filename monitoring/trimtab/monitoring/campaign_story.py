@@ -31,6 +31,8 @@ def campaign_page(store: Store, model: str, n: int) -> str | None:
         table(["", ""], _facts(store, found)),
         f"<p>{text(found.opened.get('words', ''))}</p>",
     ]
+    if isinstance(found.opened.get("compared"), Mapping):
+        parts.append(_record("What was compared", found.opened["compared"]))
     for retrain in found.retrains:
         parts += [f"<h2>Retrain {retrain.k}</h2>", table(["", ""], _retrain(retrain)), *_details(retrain)]
     keys = list(store.list(f"{folder(model, n)}/"))
@@ -40,13 +42,14 @@ def campaign_page(store: Store, model: str, n: int) -> str | None:
 
 def _facts(store: Store, found: CampaignState) -> list[list[object]]:
     opened = found.opened
+    gain = f"data that would answer better than those of {found.version}"
     facts: list[list[object]] = [
         ["State", found.outcome if found.closed else found.phase],
-        ["Answers", f"the drift of {found.version}"],
+        ["Answers", gain if found.by_gain else f"the drift of {found.version}"],
         ["Opened", moment(opened["written_at"])],
     ]
-    if opened.get("alert"):
-        facts.append(["Opened by", opened["alert"]])
+    if opened.get("why"):
+        facts.append(["Opened by", opened["why"]])
     if opened.get("window") is not None:
         window = opened["window"]
         facts.append(["Window", link(f"/windows/{found.model}/{found.version}/{window}", window)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,28 @@ Rows = npt.NDArray[np.int64]
 # Rows of the champion's own data that enter, at most: an even sample of them.
 BASE_ROWS = 20_000
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a competition found.
+
+    Attributes:
+        gain: the best stretch, and what it saves.
+        rows: rows of the log in that stretch; with `gain.stretch.base` the champion's own come on top.
+        ratio: what it saves a row: of all answers for classes, of the champion's error for numbers.
+        classes: whether classes are predicted.
+    """
+
+    gain: Gain
+    rows: int
+    ratio: float
+    classes: bool
+
+    @property
+    def words(self) -> str:
+        """In words what it saves."""
+        return f"{100 * self.ratio:.1f} more right answers in 100" if self.classes else f"{self.ratio:.1%} less error"
 
 
 def competed(
@@ -63,14 +85,10 @@ def competed(
     start = int(np.searchsorted(times, _naive(chosen.since)))
     if about.dataset is None or cut - start < 2 * LEAST:
         return chosen
-    try:
-        found = _competition(store, model, about, chosen, change, labels_until)
-    except (TrimtabError, pa.ArrowException, ValueError) as error:
-        # Private fields, a schema that has changed, a dataset that is gone: the rule of `choose` stands.
-        _log.warning("candidate windows cannot compete: %s", error, extra={"model": model})
+    seen = compared(store, model, about, (chosen.since, chosen.judge_from), change, labels_until)
+    if seen is None:
         return chosen
-    if found is None:
-        return chosen
+    found = seen.gain
     stretch = found.stretch
     shown = f"quick models: {-found.mean:+.4f} loss a row against the champion's data, on {found.rows} newer rows"
     if stretch.base:
@@ -83,20 +101,51 @@ def competed(
     return replace(chosen, since=since, base=False, train_rows=cut - first, why=words)
 
 
+def compared(
+    store: Store,
+    model: str,
+    about: Published,
+    between: tuple[datetime, datetime],
+    change: datetime | None,
+    labels_until: datetime,
+) -> Compared | None:
+    """What other data would gain over the champion's, as quick models show it on the newest rows of a stretch.
+
+    Args:
+        store: where log and datasets are.
+        model: the model's name.
+        about: the champion.
+        between: prediction times of the stretch, the end excluded.
+        change: lower bound of the moment from which a new regime holds; None where none is known.
+        labels_until: until when labels count.
+
+    Returns:
+        None where the rows cannot be read, or are too few for a competition.
+    """
+    if about.dataset is None:
+        return None
+    try:
+        return _competition(store, model, about, between, change, labels_until)
+    except (TrimtabError, pa.ArrowException, ValueError) as error:
+        # Private fields, a schema that has changed, a dataset that is gone: the rule of `choose` stands.
+        _log.warning("candidate windows cannot compete: %s", error, extra={"model": model})
+        return None
+
+
 def _competition(
     store: Store,
     model: str,
     about: Published,
-    chosen: Choice,
+    between: tuple[datetime, datetime],
     change: datetime | None,
     labels_until: datetime,
-) -> Gain | None:
+) -> Compared | None:
     schema = _schema(store, model, about)
     base = _base(store, about, schema)
     stretch = {
         "model": model,
-        "since": rfc3339(chosen.since),
-        "until": rfc3339(chosen.judge_from),
+        "since": rfc3339(between[0]),
+        "until": rfc3339(between[1]),
         "labels_until": rfc3339(labels_until),
     }
     log = pa.concat_tables(logsource.read_log(logsource.fix_log(stretch, store), store, schema).train)
@@ -124,7 +173,11 @@ def _competition(
     first = base.num_rows
     logged = np.asarray(log["_time"].cast(pa.int64()).to_numpy(), np.int64).astype("datetime64[us]")
     since = first + int(np.searchsorted(logged, _naive(change))) if change is not None else None
-    return probe.gain(own, table.num_rows, first, first, since)
+    found = probe.gain(own, table.num_rows, first, first, since)
+    if found is None:
+        return None
+    rows = table.num_rows - (first if found.stretch.base else max(found.stretch.start, first))
+    return Compared(found, rows, found.mean / (1.0 if k else max(found.own, 1e-12)), bool(k))
 
 
 def _schema(store: Store, model: str, about: Published) -> Schema:

@@ -14,6 +14,7 @@ from trimtab.core.launch import Launcher
 from trimtab.monitoring import campaign, overview
 from trimtab.monitoring.actuators import Actuator
 from trimtab.monitoring.campaign_data import Readers
+from trimtab.monitoring.campaign_gain import Gains
 from trimtab.monitoring.campaign_open import Answer
 from trimtab.monitoring.controller import Controller
 from trimtab.monitoring.replay import Replays
@@ -53,6 +54,7 @@ class HookService:
         self.poll_seconds = poll_seconds
         self.readers = Readers()
         self.replays = Replays()
+        self.gains = Gains(store, self.readers)
         self.waiting: dict[str, str] = {}
         self._answering: dict[str, SharedWork[Answer]] = {}
         self._nudged = threading.Event()
@@ -90,6 +92,8 @@ class HookService:
         stepper = campaign.Stepper(self.store, model, self.launcher, self.readers)
         done = controller.step()
         moved = stepper.step()
+        if not moved and (opened := self.gains.step(model)):
+            moved = [opened, *stepper.step()]
         self.waiting[model] = stepper.waiting
         return done + moved + (controller.step() if moved else [])
 

@@ -6,7 +6,10 @@ must be worth it, and one is kept back for the next drift. A follow-up of a fit 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from trimtab.core.policies import Campaign
 
@@ -40,7 +43,7 @@ class Purse:
 
     def spend(self) -> None:
         """A training run is started."""
-        self.left -= 1
+        self.left = max(0.0, self.left - 1)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,35 @@ class Prospect:
     drift: bool
     follow_up: bool
     windows: float
+
+
+def folded(
+    earned: Iterable[tuple[datetime, float]], spent: Iterable[datetime], policy: Campaign, first: float = FIRST
+) -> tuple[Purse, float]:
+    """What may be spent after all that was earned and spent, and windows since the last retrain (infinite before one).
+
+    Args:
+        earned: labelled windows (parts of one too) by the moment of their first prediction.
+        spent: of each retrain, the moment of the newest prediction that it was chosen by.
+        policy: the project's `campaign` block.
+        first: what the purse holds before.
+
+    >>> day = [datetime(2026, 11, d) for d in range(1, 30)]
+    >>> folded([(day[0], 1.0)], [], Campaign(windows_per_retrain=4))
+    (Purse(left=3.25), inf)
+    >>> folded([(d, 1.0) for d in day[:20]], [day[9], day[17]], Campaign(windows_per_retrain=4))
+    (Purse(left=3.5), 2.0)
+    """
+    purse, since = Purse(first), math.inf
+    events = [(at, False, windows) for at, windows in earned] + [(at, True, 0.0) for at in spent]
+    for _, retrain, windows in sorted(events):
+        if retrain:
+            purse.spend()
+            since = 0.0
+        else:
+            purse.earn(windows, policy)
+            since += windows
+    return purse, since
 
 
 def due(purse: Purse, prospect: Prospect, window: int, policy: Campaign) -> str:

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.monitoring import gain, judge
+from trimtab.monitoring import gain
 from trimtab.monitoring.choice import judge_rows
 from trimtab.monitoring.gain import Gain, Stretch
 from trimtab.monitoring.pace import Prospect, Purse, due
-from trimtab.monitoring.paired import Paired
+from trimtab.monitoring.simulate.drifts import drifts
 from trimtab.monitoring.simulate.replay import Course, Setting, probe
+from trimtab.monitoring.simulate.trial import no_worse, ruled
 from trimtab.monitoring.simulate.version import Version
 from trimtab.monitoring.simulate.watched import Watched
 from trimtab.monitoring.verdict import Decision
@@ -38,6 +39,11 @@ class _Serving:
 
 
 def trimtab(setting: Setting) -> Course:
+    """The policy of the `campaign` block: what its `opens` says decides when there is a retrain."""
+    return drifts(setting) if setting.campaign.opens == "drift" else gains(setting)
+
+
+def gains(setting: Setting) -> Course:
     """Watch window by window; retrain when it is due; serve what the judge releases."""
     n, first = len(setting.stream), setting.train_rows
     rows = setting.windows.rows
@@ -68,9 +74,9 @@ def trimtab(setting: Setting) -> Course:
         course.retrains.append(stop)
         if said.verdict == "drift":
             course.campaigns.append(stop)
-        ruling = judge.challenger(_paired(made, at.version, cut, known), setting.rollout.sized(rows))
+        ruling = ruled(made, at.version, cut, known, setting.rollout, rows)
         course.notes.append(f"row {stop:,}: {why}; {found.stretch.name}, {len(trained):,} rows; {ruling.why}")
-        if ruling.released and _no_worse(made, at.version, cut, known, setting.rollout.margin):
+        if ruling.released and no_worse(made, at.version, cut, known, setting.rollout.margin):
             drift = said.verdict == "drift" or (at.answers and len(trained) < 2 * len(at.version.rows))
             at = _Serving(made, Watched(made, setting.windows, setting.delay), cut, 0.0, drift or at.answers)
             course.promoted.append(stop)
@@ -105,19 +111,3 @@ def _ending(stretch: Stretch, change: int | None, cut: int, rows: int) -> Stretc
     if not stretch.base and change is not None:
         return Stretch(min(change, cut - 1), False, stretch.name)
     return stretch
-
-
-def _paired(made: Version, champion: Version, cut: int, known: int) -> Paired:
-    """Both on the newest labelled rows, of which neither has seen one."""
-    on = np.arange(cut, known)
-    truth, mine, theirs = made.stream.truth[on], made.predict(on), champion.predict(on)
-    if made.stream.classes:
-        return Paired.of_labels(truth, mine.argmax(axis=1), theirs.argmax(axis=1))
-    return Paired.of_values(truth, mine, theirs)
-
-
-def _no_worse(made: Version, champion: Version, cut: int, known: int, margin: float) -> bool:
-    """Whether the estimate is within the margin: where it is not, the shadow would keep it from serving."""
-    on = np.arange(cut, known)
-    mine, theirs = float(made.losses(on).mean()), float(champion.losses(on).mean())
-    return mine - theirs <= margin if made.stream.classes else mine <= theirs * (1 + margin)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -23,7 +23,9 @@ from trimtab.monitoring.simulate.stream import Stream
 from trimtab.monitoring.simulate.version import Train, quick
 
 ALARMS = ("adwin", "ddm", "hddm", "page_hinkley")
-POLICIES = ("static", "every", *ALARMS, "trimtab")
+# Ours by what opens a campaign: also a shown gain of other data, or a drift alone, as a project has it by default.
+OURS: dict[str, Literal["gain", "drift"]] = {"trimtab": "gain", "trimtab_drift": "drift"}
+POLICIES = ("static", "every", *ALARMS, *OURS)
 MODELS = ("logistic", "hist_gradient_boosting", *CANDIDATES)
 # A window is so small a part of the stream; the watch's are a quarter of it, but not below so many rows.
 WINDOWS, WATCHED, LEAST_WATCHED = 40, 4, 300
@@ -122,8 +124,9 @@ def policies(names: Sequence[str], base: Setting) -> dict[str, Callable[[], Cour
             found[name] = lambda: replay.every(base, last=True)
         elif name in ("adwin", "ddm", "hddm", "hddm_w", "page_hinkley"):
             found[name] = partial(replay.alarmed, base, name)
-        elif name == "trimtab":
-            found[name] = lambda: ours.trimtab(base)
+        elif name in OURS:
+            campaign = base.campaign.model_copy(update={"opens": OURS[name]})
+            found[name] = partial(ours.trimtab, replace(base, campaign=campaign))
         elif Path(name).suffix in (".yaml", ".yml", ".json") or Path(name).is_file():
             changed = _from_file(Path(name), base)
             found[Path(name).name] = partial(ours.trimtab, changed)
