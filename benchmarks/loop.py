@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-POLICIES = ("static", "every", "every_last", "adwin", "ddm", "hddm", "page_hinkley", "trimtab")
+POLICIES = ("static", "every", "every_last", "adwin", "ddm", "hddm", "page_hinkley", "trimtab", "trimtab_drift")
+# Ours stand out in the plot: with `campaign.opens: gain`, and with `drift`, a project's default.
+OURS = {"trimtab": "C3", "trimtab_drift": "C1"}
 # The longest first, so that both processes end together.
 FIRST = ("digits", "sea", "recurring", "gradual", "incremental", "no_drift")
 # The windows of digits are the example project's: 13 writers of about 138 images, two windows each.
@@ -86,7 +88,7 @@ def draw(streams: dict[str, Any], path: Path) -> None:
     for at, (name, by_policy) in zip(axes.ravel(), streams.items(), strict=False):
         for policy in POLICIES:
             x, y = by_policy[policy]["retrains"], by_policy[policy]["accuracy"]
-            at.plot(x, y, "o", color="C3" if policy == "trimtab" else "0.55")
+            at.plot(x, y, "o", color=OURS.get(policy, "0.55"))
             at.annotate(policy, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
         at.set_title(name, fontsize=9)
         at.set_xlabel("retrains", fontsize=8)

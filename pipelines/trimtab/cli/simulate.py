@@ -7,6 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+FOOTNOTE = (
+    "A project gets what trimtab_drift shows, its default (`campaign.opens: drift`), or what trimtab shows with "
+    "`campaign.opens: gain`."
+)
+
 
 def simulate(
     stream: Annotated[Path, typer.Argument(help="Parquet (or CSV) table of labelled rows, in order of time.")],
@@ -25,8 +30,8 @@ def simulate(
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="static, every, every_last, adwin, ddm, hddm, hddm_w, page_hinkley, trimtab, or a file with a "
-            "`campaign` block; may be repeated."
+            help="static, every, every_last, adwin, ddm, hddm, hddm_w, page_hinkley, trimtab, trimtab_drift, or a "
+            "file with a `campaign` block; may be repeated."
         ),
     ] = None,
     retrain_cost: Annotated[float, typer.Option(min=0, help="Wrong answers that one retrain costs as much as.")] = 0.0,
@@ -65,6 +70,8 @@ def _show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from trimtab.monitoring.simulate.run import OURS
+
     console = Console()
     console.print(
         f"{found['stream']}: {found['rows']:,} rows, {found['features']} features, {found['task']}; model "
@@ -83,5 +90,7 @@ def _show(found: dict[str, Any]) -> None:
         table.add_row(name, f"{facts['accuracy']:.2f}", str(facts["retrains"]), delay, false)
     table.add_row("no change", f"{found['no_change_predictor']['accuracy']:.2f}", "", "", "")
     console.print(table)
+    if any(name in OURS for name in found["policies"]):
+        console.print(FOOTNOTE)
     if not classify:
         console.print("error saved: mean absolute error less than that of the training rows' median, as a part of it")

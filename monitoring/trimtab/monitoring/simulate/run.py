@@ -294,4 +294,4 @@ def simulate(stream: Stream, options: Options, tell: Callable[[str], None] = lam
     }
 
 
-__all__ = ["MODELS", "POLICIES", "Options", "change_points", "setting", "simulate"]
+__all__ = ["MODELS", "OURS", "POLICIES", "Options", "change_points", "setting", "simulate"]
