@@ -18,7 +18,7 @@ from trimtab.core import datasets
 from trimtab.core.policies import Campaign
 from trimtab.core.records import rfc3339
 from trimtab.core.store import Store
-from trimtab.monitoring import campaign, campaign_gain, campaign_story, learners, overview, pages
+from trimtab.monitoring import campaign, campaign_gain, campaign_story, competition, learners, overview, pages
 from trimtab.monitoring.campaign_gain import purse_of
 from trimtab.monitoring.campaign_records import all_campaigns
 from trimtab.monitoring.champion import published
@@ -199,7 +199,7 @@ def test_a_rival_that_was_faster_is_not_followed_by_a_second(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(store, tmp_path)
-    real = campaign_gain.compared
+    real = competition.compared
 
     def slow(*args: Any) -> Compared | None:
         found = real(*args)
@@ -218,7 +218,7 @@ def test_it_looks_once_for_each_window_with_labels(
 ) -> None:
     world = make(store, tmp_path, Settled)
     looks: list[datetime] = []
-    real = campaign_gain.compared
+    real = competition.compared
 
     def counted(*args: Any) -> Compared | None:
         looks.append(args[3][1])
