@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +23,10 @@ MOST_CLASSES, ROWS_A_CLASS = 100, 10
 MOST_CATEGORIES = 1000
 LEAST_ROWS = 100
 SECOND = 1_000_000
+# Beyond this a difference of two numbers leaves float32, which a model's inputs are; beyond that floats skip integers.
+LARGEST, EXACT = 1e38, float(2**53)
+MOMENTS = tuple(pa.timestamp(unit, zone) for unit in ("us", "ns") for zone in (None, "UTC"))
+Ints = npt.NDArray[np.int64]
 Task = Literal["", "classification", "regression"]
 
 
@@ -54,7 +60,9 @@ def load(path: Path, label: str = "", time: str = "", task: Task = "") -> Loaded
     known = pc.is_valid(table[label])
     if pa.types.is_floating(table[label].type):
         known = pc.fill_null(pc.is_finite(table[label]), False)
-    unlabelled = table.num_rows - int(pc.sum(known).as_py() or 0)
+    # Rows by their number in the file, from 1, so that a message can name one.
+    rows = np.flatnonzero(np.asarray(known.to_numpy(zero_copy_only=False), bool)) + 1
+    unlabelled = table.num_rows - len(rows)
     if unlabelled:
         table = table.filter(known)
         notes.append(f"{unlabelled:,} rows without a label were left out")
@@ -65,14 +73,15 @@ def load(path: Path, label: str = "", time: str = "", task: Task = "") -> Loaded
         )  # fmt: skip
     times = np.arange(table.num_rows, dtype=np.int64) * SECOND
     if time:
-        table, times = _sorted(table, time)
-    target, truth = _target(table[label], label, task)
+        order, times = _order(table[time], time)
+        table, rows = table.take(pa.array(order)), rows[order]
+    target, truth = _target(table[label], label, task, rows)
     fields: list[Field] = []
     columns: dict[str, Any] = {}
     for name in table.column_names:
-        if name in (label, time):
+        if name == label or (time and name == time):
             continue
-        found = _feature(table[name], f"f{len(fields)}")
+        found = _feature(table[name], name, f"f{len(fields)}", rows)
         if isinstance(found, str):
             notes.append(f"column {name!r} is left out: {found}")
             continue
@@ -99,16 +108,24 @@ def _read(path: Path) -> pa.Table:
             from pyarrow import csv
 
             table = csv.read_csv(path)
+            # Texts that are not UTF-8 come as bytes, names as an error.
+            if any(pa.types.is_binary(f.type) for f in table.schema) or not table.column_names:
+                raise UnicodeError
         else:
+            with pq.ParquetFile(path) as file:
+                _once(file.schema_arrow.names, path)
             table = pq.read_table(path)
+    except UnicodeError:
+        raise DataError(
+            "the table is not UTF-8", object=str(path), expected="Parquet, or CSV in UTF-8", got="other bytes",
+            hint="save it as UTF-8, for instance with `iconv -f latin1 -t utf-8`",
+        ) from None  # fmt: skip
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(
             "the table cannot be read", object=str(path), expected="Parquet, or CSV with a header",
             got=str(error).splitlines()[0][:160], hint="write it again, for instance with pandas' to_parquet",
         ) from None  # fmt: skip
-    twice = sorted({n for n in table.column_names if table.column_names.count(n) > 1})
-    if twice:
-        raise DataError("columns come twice", object=str(path), got=", ".join(twice), hint="give each its own name")
+    _once(table.column_names, path)
     if table.num_columns < 2:
         raise DataError(
             "the table has too few columns", object=str(path), expected="features and a label",
@@ -116,6 +133,12 @@ def _read(path: Path) -> pa.Table:
         )  # fmt: skip
     # pandas' index is no feature.
     return table.select([n for n in table.column_names if not n.startswith("__index_level_")])
+
+
+def _once(names: Sequence[str], path: Path) -> None:
+    twice = sorted({repr(n) for n in names if list(names).count(n) > 1})
+    if twice:
+        raise DataError("columns come twice", object=str(path), got=", ".join(twice), hint="give each its own name")
 
 
 def _column(table: pa.Table, name: str, what: str, path: Path) -> str:
@@ -129,40 +152,76 @@ def _column(table: pa.Table, name: str, what: str, path: Path) -> str:
 
 
 def _guess_label(table: pa.Table, time: str) -> str:
-    by_name = {n.lower(): n for n in table.column_names if n != time}
-    last: str = [n for n in table.column_names if n != time][-1]
+    names: list[str] = [n for n in table.column_names if not time or n != time]
+    by_name, last = {n.lower(): n for n in names}, names[-1]
     return next((by_name[n] for n in LABELS if n in by_name), last)
 
 
-def _sorted(table: pa.Table, time: str) -> tuple[pa.Table, Any]:
-    """The rows in order of their time, and the times in microseconds."""
-    column = table[time]
+def _order(column: pa.ChunkedArray, name: str) -> tuple[Ints, Ints]:
+    """The rows' order by time, and their times in microseconds, rising."""
+    column = _plain(column)
+    kind = column.type
     try:
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            column = pc.cast(column, pa.timestamp("us"))
-        if pa.types.is_temporal(column.type):
-            micros = pc.cast(pc.cast(column, pa.timestamp("us")), pa.int64())
-        else:
-            micros = pc.cast(pc.cast(column, pa.float64()), pa.float64())
+        if pa.types.is_string(kind):
+            column = _moments(column)
+        elif pa.types.is_date(kind):
+            column = column.cast(pa.timestamp("us"))
+        elif not (pa.types.is_integer(kind) or pa.types.is_timestamp(kind)):
+            column = column.cast(pa.float64())
+        kind = column.type
+        finer = pa.types.is_timestamp(kind) and kind.unit == "ns"
+        if pa.types.is_timestamp(kind):
+            column = column.cast(pa.timestamp("ns" if finer else "us", kind.tz)).cast(pa.int64())
     except pa.ArrowException as error:
         raise DataError(
-            "the time column cannot be read as times", object=time, expected="numbers, dates or RFC 3339 texts",
+            "the time column cannot be read as times", object=name, expected="numbers, dates or RFC 3339 texts",
             got=str(error).splitlines()[0][:120], hint="leave --time out where the rows are in order already",
         ) from None  # fmt: skip
-    if micros.null_count:
+    empty = column.null_count
+    if not empty and pa.types.is_floating(column.type):
+        empty = len(column) - int(pc.sum(pc.is_finite(column)).as_py())
+    if empty:
         raise DataError(
-            "the time column has empty cells", object=time, got=f"{micros.null_count} of {len(micros)}",
+            "the time column has empty cells", object=name, expected="a time in each row",
+            got=f"{empty} of {len(column)} without",
             hint="fill them, or leave --time out where the rows are in order already",
         )  # fmt: skip
-    values = np.asarray(micros.to_numpy())
+    values = np.asarray(column.to_numpy())
     order = np.argsort(values, kind="stable")
-    if pa.types.is_temporal(column.type):
-        return table.take(pa.array(order)), values[order].astype(np.int64)
+    if pa.types.is_timestamp(kind):
+        return order, (values[order] // (1000 if finer else 1)).astype(np.int64)
     # Plain numbers order the rows; what unit they are in is not known.
-    return table.take(pa.array(order)), np.arange(len(values), dtype=np.int64) * SECOND
+    return order, np.arange(len(values), dtype=np.int64) * SECOND
 
 
-def _target(column: pa.ChunkedArray, name: str, task: Task) -> tuple[Target, pa.ChunkedArray]:
+def _moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts as moments: RFC 3339, also without a zone, to the nanosecond."""
+    for kind in MOMENTS:
+        try:
+            return column.cast(kind)
+        except pa.ArrowException:
+            continue
+    return column.cast(MOMENTS[0])
+
+
+def _doubles(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers as float64; whole numbers beyond 2**53 come as the nearest one."""
+    return column.cast(pa.float64(), safe=False)
+
+
+def _small(values: pa.ChunkedArray, name: str, rows: Ints) -> None:
+    """Refuse finite numbers that a model's inputs (float32) cannot hold."""
+    found = np.abs(np.asarray(values.to_numpy(), np.float64))
+    over = np.flatnonzero(np.isfinite(found) & (found > LARGEST))
+    if len(over):
+        raise DataError(
+            "a number is too large", object=f"column {name!r}, row {rows[over].min():,}",
+            expected=f"at most {LARGEST:g} either side of 0", got=f"{found[over[rows[over].argmin()]]:g}",
+            hint="scale the column, or leave it out",
+        )  # fmt: skip
+
+
+def _target(column: pa.ChunkedArray, name: str, task: Task, rows: Ints) -> tuple[Target, pa.ChunkedArray]:
     column = _plain(column)
     kind = column.type
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
@@ -177,15 +236,15 @@ def _target(column: pa.ChunkedArray, name: str, task: Task) -> tuple[Target, pa.
         )
     distinct = pc.count_distinct(column).as_py()
     if not task:
-        whole = not number or bool(
-            pc.all(pc.equal(pc.floor(column.cast(pa.float64())), column.cast(pa.float64()))).as_py()
-        )
+        whole = not number or bool(pc.all(pc.equal(pc.floor(_doubles(column)), _doubles(column))).as_py())
         classes = whole and (not number or (distinct <= MOST_CLASSES and distinct * ROWS_A_CLASS <= len(column)))
         task = "classification" if classes else "regression"
     if distinct < 2:
         raise DataError("every row has the same label", object=name, hint="name another --label")
     if task == "regression":
-        return Target(name="target", kind="number"), column.cast(pa.float64())
+        values = _doubles(column)
+        _small(values, name, rows)
+        return Target(name="target", kind="number"), values
     if distinct > MOST_CATEGORIES:
         raise DataError(
             "the label has too many classes", object=name, expected=f"at most {MOST_CATEGORIES}", got=str(distinct),
@@ -201,14 +260,14 @@ def _target(column: pa.ChunkedArray, name: str, task: Task) -> tuple[Target, pa.
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Classes as text; the empty text has a name, and whole numbers have no point."""
     if pa.types.is_floating(column.type) or pa.types.is_decimal(column.type):
-        values = column.cast(pa.float64())
-        if bool(pc.all(pc.equal(pc.floor(values), values)).as_py()):
+        values = _doubles(column)
+        if bool(pc.all(pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), EXACT))).as_py()):
             column = values.cast(pa.int64())
     texts = column.cast(pa.string())
     return pc.if_else(pc.equal(texts, ""), pa.scalar("(empty)"), texts)
 
 
-def _feature(column: pa.ChunkedArray, name: str) -> tuple[Field, Any] | str:
+def _feature(column: pa.ChunkedArray, called: str, name: str, rows: Ints) -> tuple[Field, Any] | str:
     """A column as a field, or why it is none."""
     column = _plain(column)
     kind = column.type
@@ -220,7 +279,8 @@ def _feature(column: pa.ChunkedArray, name: str) -> tuple[Field, Any] | str:
         or pa.types.is_floating(kind)
         or pa.types.is_decimal(kind)
     ):
-        values = column.cast(pa.float64())
+        values = _doubles(column)
+        _small(values, called, rows)
         finite = pc.fill_null(pc.is_finite(values), False)
         values = pc.if_else(finite, values, pa.scalar(None, pa.float64()))
         if values.null_count == len(values):
