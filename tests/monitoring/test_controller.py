@@ -16,6 +16,7 @@ from trimtab.core.records import utcnow
 from trimtab.core.store import Store
 from trimtab.monitoring import controller
 from trimtab.monitoring.campaign_data import Readers
+from trimtab.monitoring.hook_metrics import taken_back
 
 
 @pytest.fixture
@@ -95,6 +96,7 @@ def test_failed_requests_end_a_canary(world: World) -> None:
     step(world)
     step(world, Place({first: (500, 0), new: (100, 30)}))
     assert events(world)[-1] == ("rejected", new)
+    assert taken_back(ledger.read(world.store, MODEL)) == {"judge": 1}
 
 
 def test_replace_does_without_a_canary(store: Store, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 STATES = ("idle", "debounce", "approval", "training", "judging", "releasing", "following", "cooling", "paused")
 OUTCOMES = ("promoted", "rejected", "failed", "cancelled")
 RUN_OUTCOMES = ("succeeded", "failed", "cancelled")
+# Who takes a version back: the judge by evidence, a person by hand, a server that refuses to load it.
+TAKERS = ("judge", "person", "server")
 Costs = dict[tuple[str, str], float]
 _log = logging.getLogger(__name__)
 
@@ -134,6 +136,9 @@ class HookCollector(Collector):
         events = Counter(e.event for e in entries)
         for event in ledger.EVENTS:
             families["events"].add_metric([model, event], events[event])
+        back = taken_back(entries)
+        for who in TAKERS:
+            families["taken_back"].add_metric([model, who], back[who])
 
     def _cost(self, key: str, ended: bool) -> Costs:
         """Seconds by stage and resource of a run; read once where it has ended."""
@@ -143,6 +148,26 @@ class HookCollector(Collector):
         if ended:
             self._ended[key] = found
         return found
+
+
+def taken_back(entries: Iterable[ledger.Entry]) -> Counter[str]:
+    """How many versions that answered requests were taken back, by whom. Pure.
+
+    A version that was asked in the shadow alone answered nobody, and one that makes room for another was not taken back
+    for its own sake: neither counts.
+    """
+    found: Counter[str] = Counter()
+    state = ledger.State()
+    for entry in entries:
+        tried, serving = entry.version == state.canary, entry.version == state.champion
+        if entry.event == "rejected" and tried and (entry.evidence or {}).get("key"):
+            found["judge"] += 1
+        elif entry.event == "rolled_back" and (tried or serving):
+            found["person"] += 1
+        elif entry.event == "refused" and (tried or serving):
+            found["server"] += 1
+        state = ledger.fold([entry], state)
+    return found
 
 
 def _families() -> dict[str, Any]:
@@ -163,6 +188,11 @@ def _families() -> dict[str, Any]:
         ),
         "events": CounterMetricFamily(
             "trimtab_rollout_events", "Entries of the ledger, by event", labels=["model", "event"]
+        ),
+        "taken_back": CounterMetricFamily(
+            "trimtab_rollout_taken_back",
+            "Versions that answered requests and were taken back, by whom: judge, person, server",
+            labels=["model", "who"],
         ),
         "lost": GaugeMetricFamily(
             "trimtab_campaigns_lost_in_a_row",

@@ -7,8 +7,8 @@ import json
 import re
 import subprocess
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -100,9 +100,9 @@ def post(server: AlertmanagerServer, *alerts: dict[str, str]) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-@pytest.fixture(scope="module")
-def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("alertmanager")
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[AlertmanagerServer]:
+    folder = tmp_path
     (folder / "token").write_text("t")
     made = configuration("http://127.0.0.1:9", str(folder / "token"), pace=Pace("1s", "1s", "1h", "1h"))
     server = AlertmanagerServer(folder / "server", made)
@@ -145,6 +145,24 @@ def test_a_root_cause_silences_its_symptoms_in_a_real_alertmanager(alertmanager:
     assert not any(now[n, s, "toy"] for n, s in free)
     assert not now["TrimtabStoreTrouble", "page", "toy"]
     assert not now["TrimtabExpectedLoss", "page", "other"], "another model's loss is not silenced"
+
+
+def test_a_causes_warning_silences_warnings_and_no_page(alertmanager: AlertmanagerServer) -> None:
+    pages = [("TrimtabWatchStale", "page"), ("TrimtabCampaignStuck", "page"), ("TrimtabRollbackNotDone", "page")]
+    one = [("TrimtabStoreTrouble", "warning"), *pages, ("TrimtabPredictionLogStuck", "warning")]
+    # Another model, whose watch is heard: a stale watch's page silences both losses.
+    two = [("TrimtabRealisedLoss", "warning"), ("TrimtabExpectedLoss", "page"), ("TrimtabExpectedLoss", "warning")]
+    post(alertmanager, *(labels(by_name(*n)) for n in one), *(labels(by_name(*n), "other") for n in two))
+    pages.append(("TrimtabExpectedLoss", "page"))
+    warnings = [("TrimtabPredictionLogStuck", "warning"), ("TrimtabExpectedLoss", "warning")]
+
+    def settled() -> bool:
+        found = {(a["labels"]["alertname"], a["labels"]["severity"]): a["status"] for a in alertmanager.alerts()}
+        return all(n in found and found[n]["inhibitedBy"] for n in warnings) and all(
+            n in found and found[n]["state"] == "active" for n in pages
+        )
+
+    wait_until(settled, 60, "the warnings are silenced, and every page is said")
 
 
 def test_the_committed_file_is_plain_yaml_without_secrets() -> None:

@@ -67,6 +67,63 @@ def test_alerts_fire_and_do_not_fire(case: Path, plain: Path) -> None:
     assert "SUCCESS" in promtool(plain, "test", "rules", case.name)
 
 
+@pytest.mark.parametrize(
+    ("metric", "now", "then", "said"),
+    [
+        ("accuracy", 0.942, 0.9912, "Its accuracy is 94.2%, it was 99.12%."),
+        ("mean absolute error", 0.0421, 0.0038, "Its mean absolute error is 0.0421, it was 0.0038."),
+        ("mean absolute error", 15230.4, 12.5, "Its mean absolute error is 15230, it was 12.5."),
+    ],
+)
+def test_who_is_woken_reads_a_share_as_a_share_and_an_error_as_a_number(
+    metric: str, now: float, then: float, said: str, plain: Path
+) -> None:
+    place = 'model="toy",version="v1-aaaaaaaa"'
+    shown = f'trimtab_watch_performance{{{place},metric="{metric}",kind='
+    series = {
+        f'trimtab_watch_verdict{{{place},layer="realised"}}': 2,
+        f'{shown}"realised"}}': now,
+        f'{shown}"reference"}}': then,
+        f"trimtab_watch_expected_errors_per_day{{{place}}}": 250,
+    }
+    harm = "toy v1-aaaaaaaa answers worse than when it was released, its labels show, and no campaign answers"
+    words = (
+        f"{said} About 250 errors a day more. No campaign is open: paused, out of budget, lost, or the hook is away."
+    )
+    firing = {
+        "exp_labels": {
+            "severity": "page",
+            "owner": "model",
+            "layer": "realised",
+            "model": "toy",
+            "version": "v1-aaaaaaaa",
+        },
+        "exp_annotations": {
+            "summary": harm,
+            "description": words,
+            "runbook_url": f"{Links.hook}/runbooks/TrimtabRealisedLoss",
+            "dashboard_url": f"{Links.grafana}/d/trimtab-drift?var-model=toy",
+            "report_url": f"{Links.hook}/windows/toy/v1-aaaaaaaa/",
+        },
+    }
+    # Of the two rules of one name the page alone is asked about: promtool compares every alert of a name.
+    rule = yaml.safe_load((plain / "trimtab-drift.yaml").read_text())
+    rule["groups"][0]["rules"] = [
+        r
+        for r in rule["groups"][0]["rules"]
+        if "record" in r or (r["alert"], r["labels"]["severity"]) == ("TrimtabRealisedLoss", "page")
+    ]
+    (plain / "one.yaml").write_text(yaml.safe_dump(rule))
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": f"{value}+0x30"} for name, value in series.items()],
+        "alert_rule_test": [{"eval_time": "20m", "alertname": "TrimtabRealisedLoss", "exp_alerts": [firing]}],
+    }
+    told = {"rule_files": ["one.yaml"], "evaluation_interval": "1m", "tests": [case]}
+    (plain / "case.yaml").write_text(yaml.safe_dump(told))
+    assert "SUCCESS" in promtool(plain, "test", "rules", "case.yaml")
+
+
 def checks() -> list[tuple[str, str, bool]]:
     """Alert, severity, and whether it is to fire, of every check in the cases."""
     found = []

@@ -7,6 +7,8 @@ from typing import Any
 
 # The one alert that asks for a retrain campaign. It is on the hook's route alone, and nothing silences it.
 NUDGE = "TrimtabDrift"
+# Causes that are a warning before they page.
+WARNED_FIRST = ("TrimtabStoreTrouble", "TrimtabRealisedLoss", "TrimtabExpectedLoss")
 HOOK, PAGER, TICKETS = "trimtab-hook", "trimtab-pager", "trimtab-tickets"
 
 
@@ -82,25 +84,27 @@ def configuration(
 def inhibitions() -> list[dict[str, Any]]:
     """A root cause silences its symptoms. None silences the nudge: the hook looks at the facts by itself.
 
+    What pages is silenced by what pages alone: a cause's warning wakes nobody, so it may silence warnings only.
+
     One installation has one store and one hook, so those two silence the symptoms of every model.
     """
     stale = ["TrimtabInputDrift", "TrimtabExpectedLoss", "TrimtabRealisedLoss", "TrimtabCalibrationLost"]
     return [
-        _inhibit(
-            ["TrimtabStoreTrouble"],
+        *_inhibit(
+            "TrimtabStoreTrouble",
             ["TrimtabWatchStale", "TrimtabPredictionLogStuck", "TrimtabCampaignStuck", "TrimtabRollbackNotDone"],
         ),
-        _inhibit(["TrimtabHookDown"], ["TrimtabCampaignStuck", "TrimtabRollbackNotDone"]),
-        _inhibit(
-            ["TrimtabServerDown"],
+        *_inhibit("TrimtabHookDown", ["TrimtabCampaignStuck", "TrimtabRollbackNotDone"]),
+        *_inhibit(
+            "TrimtabServerDown",
             ["TrimtabServerErrorsBurn", "TrimtabServerLatencyBurn", "TrimtabPredictionLogStuck"],
             "model",
         ),
-        _inhibit(["TrimtabWatchStale"], [*stale, "TrimtabLabelsLate"], "model"),
-        _inhibit(["TrimtabCampaignsLost"], ["TrimtabCampaignFailed"], "model"),
+        *_inhibit("TrimtabWatchStale", [*stale, "TrimtabLabelsLate"], "model"),
+        *_inhibit("TrimtabCampaignsLost", ["TrimtabCampaignFailed"], "model"),
         # Labels have spoken: what the estimate and the inputs say adds nothing at night.
-        _inhibit(["TrimtabRealisedLoss"], ["TrimtabExpectedLoss", "TrimtabInputDrift"], "model", "version"),
-        _inhibit(["TrimtabExpectedLoss"], ["TrimtabInputDrift"], "model", "version"),
+        *_inhibit("TrimtabRealisedLoss", ["TrimtabExpectedLoss", "TrimtabInputDrift"], "model", "version"),
+        *_inhibit("TrimtabExpectedLoss", ["TrimtabInputDrift"], "model", "version"),
         {
             "source_matchers": ['severity="page"'],
             "target_matchers": ['severity="warning"', f'alertname!="{NUDGE}"', 'alertname=~"Trimtab.*"'],
@@ -109,12 +113,17 @@ def inhibitions() -> list[dict[str, Any]]:
     ]
 
 
-def _inhibit(causes: list[str], symptoms: list[str], *equal: str) -> dict[str, Any]:
-    return {
-        "source_matchers": [f'alertname=~"{"|".join(causes)}"'],
-        "target_matchers": [f'alertname=~"{"|".join(symptoms)}"'],
-        "equal": list(equal),
-    }
+def _inhibit(cause: str, symptoms: list[str], *equal: str) -> list[dict[str, Any]]:
+    """A cause's page silences every symptom, its warning those that are warnings."""
+    return [
+        {
+            "source_matchers": [f'alertname=~"{cause}"', f'severity="{source}"'],
+            "target_matchers": [f'alertname=~"{"|".join(symptoms)}"', f'severity=~"{targets}"'],
+            "equal": list(equal),
+        }
+        for source, targets in (("page", "page|warning"), ("warning", "warning"))
+        if source == "page" or cause in WARNED_FIRST
+    ]
 
 
 def _receiver(name: str, url_file: str) -> dict[str, Any]:

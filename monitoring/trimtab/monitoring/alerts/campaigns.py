@@ -52,10 +52,11 @@ def group(at: Thresholds) -> Group:
                 name="TrimtabCanaryRolledBack",
                 severity="warning",
                 owner="model",
-                expr=f'sum by (model) (increase(trimtab_rollout_events_total{{event="rolled_back"}}[{window}])) > 0',
-                summary="A version of {{ $labels.model }} was taken back",
-                description="The judge or a person took a version back; the champion before it serves. The evidence is "
-                "in the ledger: trimtab history {{ $labels.model }}",
+                expr=f"sum by (model, who) (increase(trimtab_rollout_taken_back_total[{window}])) > 0",
+                summary="A version of {{ $labels.model }} that answered requests was taken back by the "
+                "{{ $labels.who }}",
+                description="The version before it answers them again. Why, and on which evidence, is in the ledger: "
+                "trimtab history {{ $labels.model }}",
                 dashboard="trimtab-campaigns",
                 report=CAMPAIGNS,
             ),

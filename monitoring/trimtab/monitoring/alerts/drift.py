@@ -10,6 +10,8 @@ ANSWERING = "debounce|training|judging|releasing|following"
 WINDOWS = "windows/{{ $labels.model }}/{{ $labels.version }}/"
 ERRORS = figure("trimtab_watch_expected_errors_per_day", "model", "version")
 ACCURACY = "trimtab_watch_performance"
+# The one metric that is a share; the other is a mean absolute error.
+SHARE = "accuracy"
 
 
 def group(at: Thresholds) -> Group:
@@ -102,8 +104,13 @@ def _performance(kind: str) -> str:
     place = "{model='%s',version='%s',kind='%s'}"
 
     def value(of: str) -> str:
+        # A share as people read it; a regression's error in the target's unit, without prefixes such as "m" for 1/1000.
         asked = f'{{{{ with printf "{ACCURACY}{place}" $labels.model $labels.version "{of}" | query }}}}'
-        return asked + "{{ . | first | value | humanize }}{{ else }}?{{ end }}"
+        share = f'{{{{ if eq (. | first | label "metric") "{SHARE}" }}}}'
+        percent = "{{ . | first | value | humanizePercentage }}"
+        large = '{{ else if ge (. | first | value) 1000.0 }}{{ . | first | value | printf "%.0f" }}'
+        error = '{{ else }}{{ . | first | value | printf "%.4g" }}{{ end }}'
+        return asked + share + percent + large + error + "{{ else }}?{{ end }}"
 
     name = (
         f'{{{{ with printf "{ACCURACY}{place}" $labels.model $labels.version "reference" | query }}}}'
