@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.monitoring.world import MODEL, START, Place, Runs, World, story
 from trimtab.core.errors import StoreError
 from trimtab.core.store import Store
 from trimtab.core.tokens import TokenFile, accept
+from trimtab.monitoring import campaign
 from trimtab.monitoring.campaign import Answer
 from trimtab.monitoring.hook import MAX_BODY, make_app
 from trimtab.monitoring.hook_metrics import HookCollector
@@ -46,7 +47,7 @@ def service(world: World) -> HookService:
 @pytest.fixture
 def client(service: HookService, tmp_path: Path) -> Iterator[httpx.Client]:
     accept(tmp_path / "tokens.json", TOKEN)
-    app = make_app(service.store, TokenFile(tmp_path / "tokens.json"), service.answer, service.status)
+    app = make_app(service.store, TokenFile(tmp_path / "tokens.json"), service.answers, service.status)
     with serving(app) as url, httpx.Client(base_url=url, timeout=120) as client:
         yield client
 
@@ -132,12 +133,43 @@ def test_a_bad_body_is_400_and_says_what_was_expected(client: httpx.Client, bad:
     assert "Alertmanager's webhook body, version 4" in answer.json()["error"]
 
 
+@pytest.mark.parametrize("version", ["3", "5", "", "4.0"])
+def test_another_version_of_the_body_is_refused_with_a_sentence(
+    client: httpx.Client, world: World, version: str
+) -> None:
+    answer = client.post("/alerts", json={**body(alert()), "version": version}, headers=AUTHORIZED)
+    assert answer.status_code == 400
+    assert f'expected "4", got "{version}"' in answer.json()["error"]
+    assert not story(world.store)["opened"]
+
+
+def test_alerts_of_one_body_share_one_look_and_one_list_of_names(
+    client: httpx.Client, service: HookService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, lists = [], []
+    look, names = campaign.answer, service.models
+
+    def counted(store: Store, model: str, *, why: str = "") -> Answer:
+        looks.append(why)
+        return look(store, model, why=why)
+
+    monkeypatch.setattr(campaign, "answer", counted)
+    monkeypatch.setattr(service, "models", lambda: lists.append(1) or names())
+    sent = [*(alert() for _ in range(1000)), *(alert(f"unknown-{n}") for n in range(9000))]
+    answer = client.post("/alerts", json=body(*sent), headers=AUTHORIZED)
+    assert answer.status_code == 202
+    said = answer.json()["alerts"]
+    assert said[:1000] == [{"campaign": 1}] * 1000
+    assert said[-1] == {"reason": "no model is called 'unknown-8999'"}
+    assert (looks, len(lists)) == (["TrimtabDrift (watch): drift"], 1)
+
+
 def test_a_huge_body_is_413(client: httpx.Client) -> None:
     assert client.post("/alerts", content=b" " * (MAX_BODY + 1), headers=AUTHORIZED).status_code == 413
 
 
 def test_a_store_that_is_away_is_503_so_that_the_sender_tries_again(service: HookService, tmp_path: Path) -> None:
-    def away(model: str, why: str) -> Answer:
+    def away(asked: Mapping[str, str]) -> dict[str, Answer]:
         raise StoreError("the store is away")
 
     accept(tmp_path / "tokens.json", TOKEN)
@@ -145,6 +177,20 @@ def test_a_store_that_is_away_is_503_so_that_the_sender_tries_again(service: Hoo
     with serving(app) as url:
         answer = httpx.post(f"{url}/alerts", json=body(alert()), headers=AUTHORIZED)
     assert (answer.status_code, answer.json()) == (503, {"error": "the store is away."})
+
+
+def test_what_is_refused_is_said_in_one_shape(client: httpx.Client) -> None:
+    for verb, path, status in (("GET", "/nowhere/x", 404), ("DELETE", "/alerts", 405), ("POST", "/a/b", 405)):
+        answer = client.request(verb, path, headers=AUTHORIZED)
+        assert (answer.status_code, set(answer.json())) == (status, {"error"})
+        assert "/nowhere" in answer.json()["error"] or f"{verb} {path}" in answer.json()["error"]
+    assert set(client.post("/status").headers["Allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/redoc"])
+def test_nothing_describes_the_hook_to_strangers(client: httpx.Client, path: str) -> None:
+    answer = client.get(path, headers=AUTHORIZED, follow_redirects=True)
+    assert (answer.status_code, set(answer.json())) == (404, {"error"})
 
 
 def test_what_the_watch_and_campaigns_left_can_be_read_and_nothing_else(client: httpx.Client, world: World) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -43,7 +44,7 @@ def world(store: Store, tmp_path: Path) -> World:
 def browser(world: World, tmp_path: Path) -> Iterator[httpx.Client]:
     service = HookService(world.store, Runs(world), Place(), poll_seconds=0.01)
     accept(tmp_path / "tokens.json", TOKEN)
-    app = make_app(service.store, TokenFile(tmp_path / "tokens.json"), service.answer, service.status)
+    app = make_app(service.store, TokenFile(tmp_path / "tokens.json"), service.answers, service.status)
     with serving(app) as url, httpx.Client(base_url=url, headers=BROWSER, timeout=30) as client:
         client.post("/alerts", json=body(alert()), headers=AUTHORIZED)
         service.round()
@@ -95,7 +96,7 @@ def test_every_page_leads_only_to_pages_that_are_there(browser: httpx.Client, wo
     for window in (2, 3):
         world.verdict(world.state().champion or "", window)
     sign_in(browser)
-    waiting, seen = ["/", f"/reports/{MODEL}/", "/runbooks/"], set[str]()
+    waiting, seen = ["/", "/reports/", "/windows/", "/campaigns/", "/runbooks/"], set[str]()
     while waiting:
         address = waiting.pop()
         if address in seen:
@@ -103,15 +104,16 @@ def test_every_page_leads_only_to_pages_that_are_there(browser: httpx.Client, wo
         seen.add(address)
         answer = browser.get(address)
         assert answer.status_code == 200, address
-        if answer.headers["content-type"].startswith("text/html") and not address.startswith("/reports/t"):
+        if answer.headers["content-type"].startswith("text/html") and not address.endswith(".html"):
             assert "default-src 'none'" in answer.headers["content-security-policy"]
             page = Balanced()
             page.feed(answer.text)
             assert page.open == []
-            waiting += re.findall(r'href="(/[^"]*)"', answer.text)
+            waiting += [urljoin(address, link) for link in re.findall(r'href="([^":]*)"', answer.text)]
     assert f"/campaigns/{MODEL}/1" in seen
     assert any(re.fullmatch(rf"/windows/{MODEL}/v1-[0-9a-f]+/[123]", one) for one in seen)
     assert any(one.endswith("/opened.json") for one in seen)
+    assert {f"/reports/{MODEL}/one.html", "/runbooks/TrimtabDrift", "/runbooks/TrimtabHookDown.md"} <= seen
 
 
 def test_a_window_tells_its_verdict_in_words_and_numbers(browser: httpx.Client, world: World) -> None:
@@ -167,9 +169,33 @@ def test_what_is_not_there_is_404(browser: httpx.Client) -> None:
     sign_in(browser)
     for address in (
         "/windows/none/", "/windows/toy/v1-none/7", "/campaigns/toy/7", "/campaigns/toy/x", "/reports/none/",
+        "/windows/toy/v1-none/99999999999999999999", "/campaigns/toy/99999999999999999999", "/nowhere/x",
         "/models/toy/", "/runbooks/none", "/runbooks/..%2F..%2Fpyproject", "/windows/../models/",
     ):  # fmt: skip
-        assert browser.get(address).status_code == 404, address
+        answer = browser.get(address)
+        assert answer.status_code == 404, address
+        assert answer.headers["content-type"].startswith("text/html"), address
+
+
+@pytest.mark.parametrize("kind", ["windows", "campaigns", "reports"])
+def test_a_list_of_keys_is_for_programs_alone(browser: httpx.Client, world: World, kind: str) -> None:
+    world.store.put(f"reports/{MODEL}/one.html", b"<p>drift</p>")
+    sign_in(browser)
+    page = browser.get(f"/{kind}/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert f'href="/{kind}/{MODEL}/"' in page.text
+    assert browser.get(f"/{kind}/", headers={"Accept": "*/*"}).json()["keys"]
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/healthz", "/status", f"/windows/{MODEL}/", "/runbooks/TrimtabDrift", "/sign-in"]
+)
+def test_head_is_answered_as_get_without_the_body(browser: httpx.Client, address: str) -> None:
+    assert browser.head("/").status_code == 401
+    sign_in(browser)
+    asked, got = browser.head(address), browser.get(address)
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["content-type"] == got.headers["content-type"]
 
 
 def test_sessions_end_by_time_by_token_and_by_number(tmp_path: Path) -> None:

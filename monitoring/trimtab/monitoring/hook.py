@@ -1,18 +1,19 @@
 """The retrain hook's HTTP side: alerts come in, and what the watch and the campaigns left can be read.
 
-`POST /alerts` takes Alertmanager's webhook body, version 4. Everything but `/healthz` wants a bearer token.
+`POST /alerts` takes Alertmanager's webhook body, version 4. Everything but `/healthz`, `/runbooks/` and the form to
+sign in wants a bearer token, or for reading a browser that has signed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from trimtab.core import bundle
 from trimtab.core.errors import NotFound, RequestError, TrimtabError
@@ -20,6 +21,7 @@ from trimtab.core.store.keys import is_key
 from trimtab.core.tokens import TokenFile
 from trimtab.monitoring import hook_pages, pages
 from trimtab.monitoring.campaign_open import Answer
+from trimtab.monitoring.hook_pages import READ
 from trimtab.monitoring.sign_in import Sessions
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # Alertmanager groups alerts: a body of thousands of them stays below this.
 MAX_BODY = 4 * 1024 * 1024
+VERSION = "4"
 READABLE = ("reports", "windows", "campaigns")
 TYPES = {"json": "application/json", "html": "text/html; charset=utf-8", "png": "image/png", "svg": "image/svg+xml"}
 # Reports are pages that others wrote: they may show, never run, load or be framed elsewhere.
@@ -47,6 +50,11 @@ class Alert(BaseModel):
     generatorURL: str = ""  # noqa: N815 - Alertmanager's name
 
     @property
+    def model(self) -> str:
+        """The model that it is about; empty where it names none."""
+        return self.labels.get("model", "")
+
+    @property
     def why(self) -> str:
         """Which alert it is and who raised it, for the records: `TrimtabDrift (Prometheus): …`."""
         # Prometheus names the expression's graph; the watch, where it stands in for both, its own window.
@@ -60,14 +68,14 @@ class Alerts(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    version: str = "4"
+    version: str = VERSION
     alerts: list[Alert]
 
 
 def make_app(
     store: Store,
     tokens: TokenFile,
-    answer: Callable[[str, str], Answer],
+    answers: Callable[[Mapping[str, str]], Mapping[str, Answer]],
     status: Callable[[], dict[str, Any]],
 ) -> FastAPI:
     """The hook as an ASGI app.
@@ -75,10 +83,11 @@ def make_app(
     Args:
         store: what is read from.
         tokens: who may ask.
-        answer: called with a model's name and the alert's name and summary; opens a campaign or says why not.
+        answers: called once a body with each model's name and its first alert's name and summary; opens campaigns or
+            says why not.
         status: the state of every model, JSON.
     """
-    app = FastAPI(title="Trimtab retrain hook", docs_url=None, redoc_url=None)
+    app = FastAPI(title="Trimtab retrain hook", docs_url=None, redoc_url=None, openapi_url=None)
     sessions = Sessions(tokens)
 
     def bearer(request: Request) -> None:
@@ -103,15 +112,18 @@ def make_app(
         return JSONResponse({"error": error.sentence()}, 503)
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: HTTPException) -> Response:
-        return JSONResponse({"error": str(error.detail)}, error.status_code)
+    async def other(request: Request, error: HTTPException) -> Response:
+        said = RequestError(error.status_code, str(error.detail), object=f"{request.method} {request.url.path}")
+        if hook_pages.wants_page(request):
+            return hook_pages.refusal(request, said)
+        return JSONResponse({"error": said.sentence()}, error.status_code, error.headers)
 
-    @app.get("/healthz")
+    @app.api_route("/healthz", methods=READ)
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.post("/alerts", status_code=202, dependencies=[Depends(bearer)])
-    async def alerts(request: Request) -> dict[str, Any]:
+    async def take(request: Request) -> dict[str, Any]:
         body = await _body(request)
         try:
             read = Alerts.model_validate_json(body)
@@ -121,19 +133,28 @@ def make_app(
             raise RequestError(
                 400, "not an alert", object=where, expected="Alertmanager's webhook body, version 4", got=first["msg"]
             ) from None
-        answers = await run_in_threadpool(lambda: [_answer(alert, answer) for alert in read.alerts])
-        if len(answers) == 1:
-            return answers[0]
-        opened = next((a for a in answers if "campaign" in a), None)
-        return {**(opened or {"reason": "no alert opened a campaign"}), "alerts": answers}
+        if read.version != VERSION:
+            raise RequestError(
+                400,
+                "the webhook's body has a version that this hook does not read",
+                object="version",
+                expected=f'"{VERSION}"',
+                got=f'"{read.version[:20]}"',
+                hint="send what Alertmanager from 0.16 on sends",
+            )
+        said = await run_in_threadpool(lambda: _answered(read.alerts, answers))
+        if len(said) == 1:
+            return said[0]
+        opened = next((a for a in said if "campaign" in a), None)
+        return {**(opened or {"reason": "no alert opened a campaign"}), "alerts": said}
 
-    @app.get("/status", dependencies=[Depends(reader)])
+    @app.api_route("/status", methods=READ, dependencies=[Depends(reader)])
     def get_status() -> dict[str, Any]:
         return status()
 
     app.include_router(hook_pages.make_router(store, sessions, lambda: bundle.list_models(store), reader))
 
-    @app.get("/{kind}/{rest:path}", dependencies=[Depends(reader)])
+    @app.api_route("/{kind}/{rest:path}", methods=READ, dependencies=[Depends(reader)])
     def read(request: Request, kind: str, rest: str) -> Response:
         if kind not in READABLE:
             raise RequestError(404, "nothing here", object=f"/{kind}", expected=", ".join(f"/{r}/…" for r in READABLE))
@@ -146,13 +167,22 @@ def make_app(
     return app
 
 
-def _answer(alert: Alert, answer: Callable[[str, str], Answer]) -> dict[str, Any]:
+def _answered(
+    alerts: list[Alert], answers: Callable[[Mapping[str, str]], Mapping[str, Answer]]
+) -> list[dict[str, Any]]:
+    """What each alert led to; those about one model share one look at it."""
+    asked: dict[str, str] = {}
+    for alert in alerts:
+        if alert.model and alert.status != "resolved":
+            asked.setdefault(alert.model, alert.why)
+    found = answers(asked) if asked else {}
+    return [_said(alert, found).body() for alert in alerts]
+
+
+def _said(alert: Alert, found: Mapping[str, Answer]) -> Answer:
     if alert.status == "resolved":
-        return Answer(reason="resolved: nothing to do").body()
-    model = alert.labels.get("model", "")
-    if not model:
-        return Answer(reason="the alert has no label `model`").body()
-    return answer(model, alert.why).body()
+        return Answer(reason="resolved: nothing to do")
+    return found[alert.model] if alert.model else Answer(reason="the alert has no label `model`")
 
 
 async def _body(request: Request) -> bytes:

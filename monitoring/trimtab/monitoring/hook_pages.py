@@ -16,10 +16,13 @@ from trimtab.monitoring.sign_in import COOKIE, MAX_FORM, SECONDS, Sessions, form
 if TYPE_CHECKING:
     from trimtab.core.store import Store
 
+# HEAD is answered as GET; the server leaves the body out.
+READ = ["GET", "HEAD"]
+
 
 def wants_page(request: Request) -> bool:
     """Whether a browser asks: programs that name no type, or JSON, get JSON."""
-    return request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    return request.method in READ and "text/html" in request.headers.get("accept", "")
 
 
 def shown(body: str, status: int = 200) -> HTMLResponse:
@@ -29,7 +32,7 @@ def shown(body: str, status: int = 200) -> HTMLResponse:
 
 def signed_in(sessions: Sessions, request: Request) -> bool:
     """Whether the request reads, and comes from a browser that has signed in."""
-    return request.method in {"GET", "HEAD"} and sessions.accepts(request.cookies.get(COOKIE, ""))
+    return request.method in READ and sessions.accepts(request.cookies.get(COOKIE, ""))
 
 
 def refusal(request: Request, error: RequestError) -> HTMLResponse:
@@ -53,12 +56,12 @@ def make_router(
     """
     router = APIRouter()
 
-    @router.get("/")
+    @router.api_route("/", methods=READ)
     def home(request: Request) -> Response:
         allowed(request)
         return shown(pages.home(store, models()))
 
-    @router.get("/sign-in")
+    @router.api_route("/sign-in", methods=READ)
     def ask(next: str = "/") -> Response:
         return shown(form(next))
 
@@ -88,13 +91,14 @@ def make_router(
         return answer
 
     # Runbooks hold nothing of anybody's: they open without a token.
-    @router.get("/runbooks/")
+    @router.api_route("/runbooks/", methods=READ)
     def list_runbooks() -> Response:
         return shown(runbooks.index())
 
-    @router.get("/runbooks/{name}")
+    @router.api_route("/runbooks/{name}", methods=READ)
     def show_runbook(name: str) -> Response:
-        found = runbooks.page(name)
+        # Runbooks link to each other as files do, so that the links work in the folder and on a code host too.
+        found = runbooks.page(name.removesuffix(".md"))
         if found is None:
             raise RequestError(404, "no runbook of that name", object=name, hint="see /runbooks/")
         return shown(found)

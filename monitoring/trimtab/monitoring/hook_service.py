@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core import bundle
@@ -65,9 +65,21 @@ class HookService:
         """The models that are looked after."""
         return list(self.names) if self.names else bundle.list_models(self.store)
 
+    def answers(self, asked: Mapping[str, str]) -> dict[str, Answer]:
+        """Answer alerts that came together, one look at each model.
+
+        Args:
+            asked: model → why, in words.
+        """
+        known = set() if self._answering.keys() >= asked.keys() else set(self.models())
+        return {model: self._answer(model, why, known) for model, why in asked.items()}
+
     def answer(self, model: str, why: str) -> Answer:
         """Answer an alert about a model; those of a storm share what was looked up after they came."""
-        if model not in self._answering and model not in self.models():
+        return self.answers({model: why})[model]
+
+    def _answer(self, model: str, why: str, known: Set[str]) -> Answer:
+        if model not in self._answering and model not in known:
             return Answer(reason=f"no model is called {model!r}")
         shared = self._answering.setdefault(model, SharedWork())
         found = shared.result(lambda: campaign.answer(self.store, model, why=why))

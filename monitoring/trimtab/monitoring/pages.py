@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trimtab.core import bundle, ledger
 from trimtab.core.errors import NotFound
 from trimtab.core.records import rfc3339
-from trimtab.core.store.keys import is_key, number
+from trimtab.core.store.keys import MOST_NUMBER, is_key, number
 from trimtab.monitoring import windows
 from trimtab.monitoring.campaign_records import all_campaigns, controls
 from trimtab.monitoring.campaign_story import campaign_page
@@ -36,8 +36,10 @@ def page(store: Store, kind: str, rest: str) -> str | None:
         rest: model, version and number, as far as they are given.
     """
     parts = [part for part in rest.split("/") if part]
-    if not parts or not is_key("/".join([kind, *parts])):
+    if not is_key("/".join([kind, *parts])):
         return None
+    if not parts:
+        return index(store, kind)
     model, *more = parts
     if kind == "reports":
         return reports_page(store, "/".join(parts)) if rest.endswith("/") else None
@@ -46,12 +48,25 @@ def page(store: Store, kind: str, rest: str) -> str | None:
     if kind == "campaigns":
         if not more:
             return campaigns_page(store, model)
-        return campaign_page(store, model, int(more[0])) if len(more) == 1 and more[0].isdigit() else None
+        return campaign_page(store, model, int(more[0])) if len(more) == 1 and is_number(more[0]) else None
     if not more:
         return windows_page(store, model)
     if len(more) == 1:
         return windows_page(store, model, more[0])
-    return window_page(store, model, more[0], int(more[1])) if len(more) == 2 and more[1].isdigit() else None
+    return window_page(store, model, more[0], int(more[1])) if len(more) == 2 and is_number(more[1]) else None
+
+
+def index(store: Store, kind: str) -> str:
+    """What there is of a kind: a line a model, of reports a line a folder."""
+    names = bundle.list_models(store)
+    if kind == "reports":
+        names = sorted({key.split("/")[1] for key in store.list("reports/") if key.count("/") > 1})
+    return document(kind.capitalize(), table(["Of"], ([link(f"/{kind}/{name}/", name)] for name in names)))
+
+
+def is_number(words: str) -> bool:
+    """Whether a part of an address is a number that a record may have."""
+    return words.isdigit() and int(words) <= MOST_NUMBER
 
 
 def home(store: Store, models: list[str]) -> str:

@@ -61,7 +61,7 @@ def hook(
     metrics, thread = start_http_server(metrics_port, addr=host, registry=registry)
     typer.echo(f"hook on http://{host}:{port} (metrics on {metrics.server_port}); Ctrl-C ends it", err=True)
     try:
-        serve(service, make_app(store, TokenFile(chosen.tokens), service.answer, service.status), host, port)
+        serve(service, make_app(store, TokenFile(chosen.tokens), service.answers, service.status), host, port)
     finally:
         metrics.shutdown()
         metrics.server_close()

@@ -8,6 +8,7 @@ from trimtab.core.errors import ProjectError, StoreError
 
 MAX_KEY_BYTES = 700
 MAX_NAME = 28
+MOST_NUMBER = 99_999_999
 _KEY = re.compile(r"[A-Za-z0-9._=-]{1,200}(?:/[A-Za-z0-9._=-]{1,200})*")
 _PREFIX = re.compile(r"(?:[A-Za-z0-9._=-]{1,200}/)*[A-Za-z0-9._=-]{0,200}")
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
@@ -83,8 +84,8 @@ def number(n: int) -> str:
     >>> number(12)
     '00000012'
     """
-    if not 0 <= n <= 99_999_999:
-        raise StoreError("a number that no key can carry", expected="0 to 99999999", got=str(n))
+    if not 0 <= n <= MOST_NUMBER:
+        raise StoreError("a number that no key can carry", expected=f"0 to {MOST_NUMBER}", got=str(n))
     return f"{n:08d}"
 
 
