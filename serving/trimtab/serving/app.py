@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.core.ids import parse_prediction_id, uuid7
 from trimtab.serving import health, v1, v2
+from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, read_output
 from trimtab.serving.http import (
     ClientGone,
     Headers,
@@ -35,6 +37,7 @@ from trimtab.serving.traffic import Traffic
 if TYPE_CHECKING:
     from trimtab.core.tokens import TokenFile
     from trimtab.serving.config import ServerConfig
+    from trimtab.serving.hooks import Admission, Batcher, Keys, Slot, Trace, Tracing
     from trimtab.serving.log import PredictionLog
     from trimtab.serving.metrics import Metrics
     from trimtab.serving.model import LoadedModel
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-Compute = Callable[["LoadedModel", bytes, str], v1.Result]
+T = TypeVar("T")
 
 # A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
 INLINE_BYTES = 32_768
@@ -58,6 +61,7 @@ class InferenceApp:
 
     Attributes:
         traffic: what serves now; the follower replaces it.
+        keys, admission, batcher, tracing: neighbours on a request's way, set before the server starts; see `hooks`.
 
     Args:
         config: the model's name and the body limit.
@@ -78,6 +82,10 @@ class InferenceApp:
         self.config = config
         self.traffic = Traffic()
         self._log, self._metrics, self._tokens = log, metrics, tokens
+        self.keys: Keys | None = None
+        self.admission: Admission | None = None
+        self.batcher: Batcher | None = None
+        self.tracing: Tracing | None = None
         self._make_site = site
         self._site: Asgi | None = None
         self._site_lock = asyncio.Lock()
@@ -92,9 +100,9 @@ class InferenceApp:
         path = scope["path"]
         try:
             if path == self._v1_path and scope["method"] == "POST":
-                await self._answer(scope, receive, send, "v1", v1.predict)
+                await self._answer(scope, receive, send, v1.CODEC)
             elif path == self._v2_path and scope["method"] == "POST":
-                await self._answer(scope, receive, send, "v2", v2.infer)
+                await self._answer(scope, receive, send, v2.CODEC)
             else:
                 await self._rest(path, scope, receive, send)
         except RequestError as error:
@@ -114,9 +122,7 @@ class InferenceApp:
             health.check_method(method, "POST")
             health.check_model(match[1], self.config.model)
             version = infer[2] if infer else None
-            await self._answer(
-                scope, receive, send, "v2" if infer else "v1", v2.infer if infer else v1.predict, version
-            )
+            await self._answer(scope, receive, send, v2.CODEC if infer else v1.CODEC, version)
             return
         if path in SITE:
             accept = header(scope, b"accept") or b""
@@ -133,45 +139,81 @@ class InferenceApp:
         status, body = health.answer(path, method, self.config.model, self.traffic)
         await respond(send, status, orjson.dumps(body))
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, protocol: str, compute: Compute, named: str | None = None
-    ) -> None:
-        """Read, choose, compute, answer, then log: a request is counted and logged whatever happens after it."""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, codec: Codec, named: str | None = None) -> None:
+        """Read, choose, compute, log, answer: a request is counted whatever becomes of it.
+
+        Counted and logged before it is sent: who has the answer finds its row, and a canary's rows are whole.
+        """
         started = time.perf_counter()
         metrics, version, code = self._metrics, "", 500
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        trace: Trace | None = None
+        slot: Slot | None = None
         metrics.in_flight.inc()
         try:
-            uuid = _request_uuid(scope)
-            check_json(scope)
-            body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)
+            if self.tracing is not None:
+                trace = self.tracing.context(headers, codec.name)
+            uuid = _request_uuid(headers)
+            if self.keys is not None:
+                self.keys.check(headers.get(b"authorization"))
+            if self.admission is not None:
+                slot = self.admission.enter(headers)
+            check_json(headers)
+            body = await read_body(headers, receive, self.config.body_bytes or self.traffic.body_bytes)
             if named is None:
-                model, share = self.traffic.choose(header(scope, b"x-trimtab-key") or uuid.encode())
+                model, share = self.traffic.choose(headers.get(b"x-trimtab-key") or uuid.encode())
             else:
                 model, share = self.traffic.named(named)
             version = model.version
             if self.config.body_bytes is None and len(body) > model.limits.body_bytes:
                 raise too_long(model.limits.body_bytes, f"{len(body)} bytes")
-            if len(body) > INLINE_BYTES or model.row_seconds > INLINE_SECONDS:
-                loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(self._pool, compute, model, body, uuid)
-            else:
-                result = compute(model, body, uuid)
+            call = Call(uuid, headers)
+            decoded, said, answer = await self._compute(codec, model, body, call)
             code = 200
-            # Counted and logged before it is sent: who has the answer finds its row, and a canary's rows are whole.
-            seconds = time.perf_counter() - started
-            self._record(model, share, uuid, result, seconds)
-            await respond(send, 200, result.body, _answer_headers(uuid, version))
+            self._record(model, share, uuid, decoded, said, time.perf_counter() - started)
+            await respond(send, 200, answer.body, _answer_headers(uuid, version, answer, trace))
         except RequestError as error:
             code = error.status
-            headers = [*_error_headers(error), (b"x-model-version", version.encode())] if version else []
-            await respond(send, code, error_body(error), headers or _error_headers(error))
+            fields = _error_headers(error)
+            if version:
+                fields.append((b"x-model-version", version.encode()))
+            if trace is not None:
+                fields += trace.headers
+            await respond(send, code, error_body(error), fields)
         except ClientGone:
             code = 499
         finally:
+            if slot is not None:
+                slot.leave()
             metrics.in_flight.dec()
-            metrics.answered(version, protocol, code, time.perf_counter() - started)
+            metrics.answered(version, codec.name, code, time.perf_counter() - started)
+            if trace is not None:
+                trace.end(version, code)
 
-    def _record(self, model: LoadedModel, share: int, uuid: str, result: v1.Result, seconds: float) -> None:
+    async def _compute(
+        self, codec: Codec, model: LoadedModel, body: bytes, call: Call
+    ) -> tuple[Decoded, Prediction, Answer]:
+        """Decode, run, encode; what takes long does so in a thread, so that it holds up nobody else's request."""
+        large = len(body) > INLINE_BYTES
+        decoded = await self._aside(large, codec.decode, model, body, call)
+        if self.batcher is not None and self.batcher.takes(model, decoded.n):
+            output = await self.batcher.run(model, decoded.tensors, decoded.n)
+        else:
+            slow = large or model.row_seconds > INLINE_SECONDS
+            output = await self._aside(slow, model.run, decoded.tensors)
+        said = read_output(model, output)
+        answer = await self._aside(large, codec.encode, model, call, decoded, said)
+        return decoded, said, answer
+
+    async def _aside(self, aside: bool, function: Callable[..., T], *given: Any) -> T:
+        """The function's result; in a thread where it may take long."""
+        if not aside:
+            return function(*given)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
+
+    def _record(
+        self, model: LoadedModel, share: int, uuid: str, decoded: Decoded, said: Prediction, seconds: float
+    ) -> None:
         self._log.append(
             Answered(
                 model.version,
@@ -179,15 +221,15 @@ class InferenceApp:
                 time.time_ns() // 1000,
                 seconds * 1000,
                 share,
-                result.records,
-                result.outputs,
-                result.probabilities,
+                decoded.records,
+                said.outputs,
+                said.probabilities,
             )
         )
         if not model.classifies:
-            self._metrics.predicted(model.version, "value", len(result.outputs))
+            self._metrics.predicted(model.version, "value", len(said.outputs))
             return
-        for label in result.outputs:
+        for label in said.outputs:
             self._metrics.predicted(model.version, label)
 
     async def _visit(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,7 +237,8 @@ class InferenceApp:
         body = b""
         if path == "/feedback":
             health.check_method(scope["method"], "POST")
-            authorization = header(scope, b"authorization") or b""
+            headers: dict[bytes, bytes] = dict(scope["headers"])
+            authorization = headers.get(b"authorization", b"")
             if not self._tokens.accepts_header(authorization.decode("latin-1")):
                 self._metrics.labels("refused", 1)
                 raise RequestError(
@@ -207,8 +250,8 @@ class InferenceApp:
                     hint="one's own token is in the file that TRIMTAB_TOKEN_FILE names, by default "
                     "~/.config/trimtab/token, on the machine that started the server",
                 )
-            check_json(scope)
-            body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)
+            check_json(headers)
+            body = await read_body(headers, receive, self.config.body_bytes or self.traffic.body_bytes)
         site = await self.warm_site()
         sent = False
 
@@ -233,9 +276,9 @@ class InferenceApp:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _request_uuid(scope: Scope) -> str:
+def _request_uuid(headers: Mapping[bytes, bytes]) -> str:
     """The request's UUID: the client's own (`X-Prediction-Id: <uuid7>-0`) or a fresh one."""
-    given = header(scope, b"x-prediction-id")
+    given = headers.get(b"x-prediction-id")
     if given is None:
         return uuid7()
     parsed = parse_prediction_id(given.decode("latin-1"))
@@ -250,8 +293,13 @@ def _request_uuid(scope: Scope) -> str:
     return parsed[0]
 
 
-def _answer_headers(uuid: str, version: str) -> Headers:
-    return [(b"x-prediction-id", f"{uuid}-0".encode()), (b"x-model-version", version.encode())]
+def _answer_headers(uuid: str, version: str, answer: Answer, trace: Trace | None) -> Headers:
+    fields = [(b"x-prediction-id", f"{uuid}-0".encode()), (b"x-model-version", version.encode())]
+    if answer.headers:
+        fields += answer.headers
+    if trace is not None:
+        fields += trace.headers
+    return fields
 
 
 def _error_headers(error: RequestError) -> Headers:
@@ -259,4 +307,6 @@ def _error_headers(error: RequestError) -> Headers:
         return [(b"www-authenticate", b"Bearer")]
     if error.status == 405:
         return [(b"allow", error.expected.encode())]
-    return [(b"retry-after", b"1")] if error.status == 503 else []
+    if error.status in {429, 503}:
+        return [(b"retry-after", b"%d" % max(1, math.ceil(getattr(error, "retry_after", 1))))]
+    return []

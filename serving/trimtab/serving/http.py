@@ -5,7 +5,7 @@ Refusing before the body was read keeps the connection usable: uvicorn reads and
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import orjson
@@ -34,14 +34,14 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
     """The request's body, counted as it comes, whatever its headers claim.
 
     Raises:
         RequestError: 413, it is longer than `limit` bytes.
         ClientGone: the client went away.
     """
-    length = header(scope, b"content-length")
+    length = headers.get(b"content-length")
     if length is not None and int(length) > limit:  # the parser lets digits alone through
         raise too_long(limit, f"{int(length)} bytes")
     message = await receive()
@@ -78,13 +78,13 @@ def too_long(limit: int, got: str) -> RequestError:
     )
 
 
-def check_plain(scope: Scope) -> None:
+def check_plain(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a compressed body: unpacking it would let a small request become a large one.
 
     Raises:
         RequestError: 415.
     """
-    coding = header(scope, b"content-encoding")
+    coding = headers.get(b"content-encoding")
     if coding is not None and coding.strip().lower() not in {b"", b"identity"}:
         raise RequestError(
             415,
@@ -95,14 +95,14 @@ def check_plain(scope: Scope) -> None:
         )
 
 
-def check_json(scope: Scope) -> None:
+def check_json(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a body that does not call itself JSON; no content type at all is taken as JSON.
 
     Raises:
         RequestError: 415.
     """
-    kind = header(scope, b"content-type")
-    check_plain(scope)
+    kind = headers.get(b"content-type")
+    check_plain(headers)
     if kind is None or kind == b"application/json":
         return
     essence = kind.split(b";", 1)[0].strip().lower()

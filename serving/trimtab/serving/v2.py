@@ -10,9 +10,10 @@ import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
+from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, decoded
 from trimtab.serving.explain import check_text_tensors, clearer_tensor
 from trimtab.serving.http import parse_object
-from trimtab.serving.v1 import NUMPY, Result, compute
+from trimtab.serving.v1 import NUMPY
 
 if TYPE_CHECKING:
     from trimtab.serving.limits import Limits
@@ -38,14 +39,14 @@ MAX_RANK = 8
 _SHAPE = f"a list of 1 to {MAX_RANK} whole numbers from 0, the number of rows first"
 
 
-def infer(model: LoadedModel, body: bytes, uuid: str) -> Result:
-    """Answer one V2 request; without an id of its own the answer's id is the request's UUID.
+def decode(model: LoadedModel, body: bytes, call: Call) -> Decoded:
+    """Read one V2 request; `wanted` is the answer's id and its outputs. Without an id of its own it is the UUID.
 
     Raises:
         RequestError: 4xx, naming input or field, expected and got.
     """
     payload = parse_object(body, EXAMPLE)
-    name = payload.get("id", uuid)
+    name = payload.get("id", call.uuid)
     if not isinstance(name, str):
         raise RequestError(400, "`id` is no text", object="id", expected="a string", got=describe(name))
     wanted = _wanted_outputs(payload.get("outputs"), model)
@@ -55,10 +56,15 @@ def infer(model: LoadedModel, body: bytes, uuid: str) -> Result:
         records = model.schema.from_tensors(tensors)
     except RequestError as error:
         raise clearer_tensor(error, tensors, model.names) from None
-    outputs, probabilities = compute(model, records)
-    answered = [_output(one, outputs, probabilities) for one in wanted]
+    return decoded(model, records, (name, wanted))
+
+
+def encode(model: LoadedModel, _call: Call, asked: Decoded, said: Prediction) -> Answer:
+    """The answer to a V2 request."""
+    name, wanted = asked.wanted
+    answered = [_output(one, said.outputs, said.probabilities) for one in wanted]
     answer = {"model_name": model.name, "model_version": model.version, "id": name, "outputs": answered}
-    return Result(records, outputs, probabilities, orjson.dumps(answer, option=NUMPY))
+    return Answer(orjson.dumps(answer, option=NUMPY))
 
 
 def output_names(model: LoadedModel) -> list[str]:
@@ -221,3 +227,6 @@ def _bad_data(name: str, kind: str, got: str) -> RequestError:
         expected="text" if kind == "BYTES" else f"{kind} numbers",
         got=got,
     )
+
+
+CODEC = Codec("v2", decode, encode, binary=True)
