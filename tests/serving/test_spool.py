@@ -64,7 +64,7 @@ def _log(config: ServerConfig, metrics: Metrics, schema: Any = DIGITS) -> Predic
 
 
 def count(metrics: Metrics, outcome: str) -> float:
-    return float(metrics._rows[outcome]._value.get())
+    return metrics.value("trimtab_log_rows_total", outcome)
 
 
 def logged(place_or_store: Any, version: str = VERSION) -> pa.Table:
