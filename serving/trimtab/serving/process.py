@@ -191,6 +191,8 @@ async def _serve(
 ) -> None:
     import uvicorn
 
+    from trimtab.serving.protocol import Patience, protocol
+
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -202,7 +204,7 @@ async def _serve(
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=protocol(Patience()),
             ws="none",
             lifespan="off",
             log_config=None,
