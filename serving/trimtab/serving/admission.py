@@ -1,0 +1,255 @@
+"""Whether there is room for one more request: what cannot be answered in time is refused at once, not made to wait.
+
+A server that takes everything answers everything too late. So a request is refused with 429 and Retry-After when the
+wait that lies before it would be longer than the served version's `serving: latency_ms` allows:
+
+- For a quick model, computed on the event loop, the queue is the loop's own: all that was readable is answered in one
+  turn. A request has waited since that turn began (the loop's time stands still in it) or since its own first byte was
+  read (`scope["arrived"]`), and before that, at most, for the turn before.
+- For a heavy one the queue is the requests in flight: their number over the rate at which they leave. The rate is
+  measured while the server is busy; until then it is what the model's run time at the warm-up promises. (Little's law;
+  the same estimate stands behind adaptive concurrency limits, as in Netflix's concurrency-limits.)
+
+A body that is still on its way takes no room, so slow senders cannot keep others out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from trimtab.core.errors import RequestError
+from trimtab.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from trimtab.serving.http import Scope
+    from trimtab.serving.traffic import Traffic
+
+DEADLINE = b"x-trimtab-deadline-ms"
+MAX_DEADLINE_MS = 3_600_000
+# The part of the latency that may be spent waiting; the rest is for the run, and for estimates that are off.
+WAITING = 0.6
+# A rate is measured over so long or longer, and so many answers or more; it counts for so long.
+SAMPLE_SECONDS = 0.1
+SAMPLE_ANSWERS = 8
+RATE_SECONDS = 10.0
+# What the loop's clock, in whole milliseconds, may be behind.
+LOOP_SECONDS = 0.002
+# No request is cheaper than this, in seconds: what the loop itself costs.
+LEAST_SECONDS = 50e-6
+
+
+class Overloaded(RequestError):
+    """Refused for want of room, or of time.
+
+    Attributes:
+        retry_after: seconds after which to try again.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: float, **facts: str) -> None:
+        self.retry_after = retry_after
+        super().__init__(status, message, **facts)
+
+
+class Slot:
+    """One request's way through the server.
+
+    Attributes:
+        deadline: when nobody waits for the answer any more, on the monotonic clock.
+    """
+
+    __slots__ = ("_admission", "_counted", "deadline")
+
+    def __init__(self, admission: Admission, deadline: float) -> None:
+        self._admission = admission
+        self._counted = False
+        self.deadline = deadline
+
+    def check(self) -> None:
+        """Take room, on the first call, once the body is whole; later calls only look at the deadline.
+
+        Raises:
+            Overloaded: 429, there is no room; 504, the deadline has passed.
+        """
+        admission = self._admission
+        if admission.clock() >= self.deadline:
+            raise too_late()
+        if not self._counted:
+            admission.take()
+            self._counted = True
+
+    def leave(self) -> None:
+        """Give the room back; called once, whatever became of the request."""
+        if self._counted:
+            self._counted = False
+            self._admission.give_back()
+
+
+class Admission:
+    """The requests in flight of one process, and how fast they leave.
+
+    Args:
+        traffic: what serves now; its champion says how long a request may wait.
+        runs: how many runs of the model go on at once.
+        latency_ms: overrides the project's bound.
+        deadline_ms: overrides the project's default deadline.
+        clock: the monotonic clock, in seconds.
+        turn: the same clock when the loop's turn began; by default the running loop's.
+
+    Attributes:
+        in_flight: requests whose body is whole and whose answer is not.
+        shed: how many were refused so far.
+    """
+
+    def __init__(
+        self,
+        traffic: Callable[[], Traffic],
+        runs: int = 1,
+        latency_ms: float | None = None,
+        deadline_ms: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        turn: Callable[[], float] | None = None,
+    ) -> None:
+        self.clock = clock
+        self._loop_time = turn
+        self._turn, self._last, self._before = 0.0, 0.0, 0.0
+        self.in_flight = 0
+        self.shed = 0
+        self._read, self._runs = traffic, max(1, runs)
+        self._latency_ms, self._deadline_ms = latency_ms, deadline_ms
+        self._seen: Traffic | None = None
+        self._waiting, self._deadline, self._promised = 0.0, 0.0, 0.0
+        self._rate, self._rated_at = 0.0, -math.inf
+        self._since, self._answers = -1.0, 0
+
+    def enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Slot:
+        """Begin a request, before its body is read.
+
+        Raises:
+            Overloaded: 429, it waited too long already or there is no room; 504, its deadline has passed.
+            RequestError: 400, the deadline's header cannot be read.
+        """
+        traffic = self._read()
+        if traffic is not self._seen:
+            self._learn(traffic)
+        now = self.clock()
+        waited = self._waited(now)
+        arrived: float = scope.get("arrived") or now - waited
+        waited = max(waited, now - arrived)
+        given = headers.get(DEADLINE)
+        deadline = arrived + (self._deadline if given is None else read_deadline(given))
+        if now >= deadline:
+            raise too_late()
+        if waited > self._waiting:
+            raise self._refuse(waited)
+        if self.in_flight >= self.room:
+            raise self._refuse(self.in_flight / self.rate)
+        return Slot(self, deadline)
+
+    def take(self) -> None:
+        """Count a request whose body is whole.
+
+        Raises:
+            Overloaded: 429, there is no room.
+        """
+        if self.in_flight >= self.room:
+            raise self._refuse(self.in_flight / self.rate)
+        self.in_flight += 1
+
+    def give_back(self) -> None:
+        """A counted request is over; while the server is busy this measures how fast they leave."""
+        self.in_flight -= 1
+        if self.in_flight < 2 * self._runs:
+            self._since = -1.0
+            return
+        now = self.clock()
+        if self._since < 0:
+            self._since, self._answers = now, 0
+            return
+        self._answers += 1
+        if self._answers >= SAMPLE_ANSWERS and now - self._since >= SAMPLE_SECONDS:
+            sample = self._answers / (now - self._since)
+            fresh = now - self._rated_at > RATE_SECONDS
+            self._rate = sample if fresh else 0.7 * self._rate + 0.3 * sample
+            self._rated_at = self._since = now
+            self._answers = 0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that can be answered, as far as is known."""
+        if self._rate and self.clock() - self._rated_at <= RATE_SECONDS:
+            return self._rate
+        return self._promised or 1 / LEAST_SECONDS
+
+    @property
+    def room(self) -> int:
+        """How many requests may be in flight, so that the last of them does not wait too long."""
+        return max(self._runs, int(self._waiting * self.rate))
+
+    def _waited(self, now: float) -> float:
+        """How long a request that is looked at now may have waited for the loop."""
+        if self._loop_time is None:
+            self._loop_time = asyncio.get_running_loop().time
+        turn = self._loop_time()
+        if turn != self._turn:
+            # A loop that slept between the two turns let nothing wait.
+            self._before = self._last - self._turn if turn - self._last < LOOP_SECONDS else 0.0
+            self._turn = turn
+        self._last = now
+        return now - turn + self._before
+
+    def _learn(self, traffic: Traffic) -> None:
+        """Take the bounds of what serves now; a measured rate counts no longer."""
+        self._seen = traffic
+        serving = [model for model in (traffic.champion, traffic.canary) if model is not None]
+        limits = serving[0].limits if serving else Limits()
+        self._waiting = WAITING * (limits.latency_ms if self._latency_ms is None else self._latency_ms) / 1000
+        self._deadline = (limits.deadline_ms if self._deadline_ms is None else self._deadline_ms) / 1000
+        slowest = max((model.row_seconds for model in serving), default=0.0)
+        self._promised = self._runs / max(slowest, LEAST_SECONDS)
+        self._rated_at, self._since = -math.inf, -1.0
+
+    def _refuse(self, wait: float) -> Overloaded:
+        self.shed += 1
+        return Overloaded(
+            429,
+            "the server has more requests than it can answer in time",
+            wait,
+            expected=f"a wait of at most {self._waiting * 1000:.0f} ms",
+            got=f"about {wait * 1000:.0f} ms",
+            hint="send it again after the seconds that Retry-After says",
+        )
+
+
+def read_deadline(given: bytes) -> float:
+    """The header's milliseconds, as seconds.
+
+    Raises:
+        RequestError: 400, they are none.
+
+    >>> read_deadline(b"250")
+    0.25
+    """
+    if not given.isdigit() or len(given) > 9 or not 0 < int(given) <= MAX_DEADLINE_MS:
+        raise RequestError(
+            400,
+            "the deadline cannot be read",
+            object="X-Trimtab-Deadline-Ms",
+            expected=f"whole milliseconds from 1 to {MAX_DEADLINE_MS}",
+            got=repr(given[:40].decode("latin-1")),
+        )
+    return int(given) / 1000
+
+
+def too_late() -> Overloaded:
+    """The refusal of a request whose deadline has passed: nobody waits for its answer."""
+    return Overloaded(
+        504,
+        "the deadline passed before the model could answer",
+        1.0,
+        object="X-Trimtab-Deadline-Ms",
+        hint="allow more time, or send fewer rows in one request",
+    )
