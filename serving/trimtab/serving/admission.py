@@ -81,6 +81,10 @@ class Slot:
             admission.take()
             self._counted = True
 
+    def left(self) -> float:
+        """Seconds until the deadline; negative once it has passed."""
+        return self.deadline - self._admission.clock()
+
     def leave(self) -> None:
         """Give the room back; called once, whatever became of the request."""
         if self._counted:
