@@ -124,12 +124,12 @@ class InferenceApp:
             version = infer[2] if infer else None
             await self._answer(scope, receive, send, v2.CODEC if infer else v1.CODEC, version)
             return
-        if path in SITE:
+        if path in SITE or path.startswith("/page/"):
             accept = header(scope, b"accept") or b""
             if path == "/" and b"text/html" not in accept:
                 health.check_method(method, "GET", "HEAD")
                 await respond(send, 200, b'{"status":"alive"}')
-            elif path in PAGE and not self.traffic.page:
+            elif (path in PAGE or path.startswith("/page/")) and not self.traffic.page:
                 raise RequestError(
                     404, "the page is switched off", object=path, hint="`serving: page` of the project file says so"
                 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from trimtab.core.errors import ModelError, TrimtabError
 from trimtab.core.schema import Schema
+from trimtab.serving.card import Card, read_card
 from trimtab.serving.explain import text_categories
 from trimtab.serving.limits import Limits, read_limits
 
@@ -32,6 +33,7 @@ class LoadedModel:
         texts: category fields that only take text (see `explain.text_categories`).
         limits: what its project says about the size of a request, and the page.
         row_seconds: the time of a one-row run, measured at warm-up.
+        card: what the page says about it.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class LoadedModel:
         self.threshold = threshold if len(self.classes) == 2 else None
         self.output = "probabilities" if schema.target.kind == "category" else "value"
         self.row_seconds = 0.0
+        self.card = Card()
         self._session = session
         self._outputs = [self.output]
 
@@ -85,6 +88,7 @@ def load_model(folder: Path, manifest: Manifest, threads: int = 1) -> LoadedMode
     model = LoadedModel(name, version, schema, session, manifest.threshold, limits)
     _check_graph(session, schema, model.output, version)
     _warm_up(model, folder / "expected.json")
+    model.card = read_card(folder, manifest, schema)
     return model
 
 
