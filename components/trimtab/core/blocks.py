@@ -138,6 +138,11 @@ class Serving(Block):
     max_rows: int = Field(default=1000, ge=1, le=100_000, description="most rows in one request")
     max_body_mb: float = Field(default=8, gt=0, le=1024, description="largest request body, MB")
     page: bool = Field(default=True, description="serve the page to try the model on")
+    auth: Literal["default", "key", "open"] = Field(
+        default="default",
+        description="who may ask for predictions: `key` asks for an API key, `open` does not; by default one is asked "
+        "for unless the server answers on loopback alone",
+    )
     latency_ms: float = Field(
         default=1000,
         ge=1,

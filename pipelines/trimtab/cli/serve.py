@@ -31,6 +31,13 @@ def serve(
     ] = None,
     drain_seconds: Annotated[float, typer.Option(min=0, help="How long a stopping server finishes its work.")] = 20.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of one model run.")] = 1,
+    require_key: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-key/--no-require-key",
+            help="Ask for an API key; by default as the project says, else unless the host is loopback.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a model over KServe's V1 and V2 REST protocol; champion and canary follow the ledger."""
     from prometheus_client import CollectorRegistry
@@ -64,6 +71,7 @@ def serve(
         body_bytes=None if body_mib is None else int(body_mib * MIB),
         drain_seconds=drain_seconds,
         threads=threads,
+        require_key=require_key,
     )
 
     def say(rest: int, metrics: int, traffic: Traffic) -> None:

@@ -23,6 +23,7 @@ class Limits:
         deadline_ms: when a request is given up that names no deadline of its own.
         batch_rows: most rows of a slow model that are run together.
         batch_delay_ms: longest time that a row waits for others to be run with.
+        auth: who may ask for predictions, `key`, `open` or `default`; see `keys.key_required`.
     """
 
     max_rows: int = 1000
@@ -32,6 +33,7 @@ class Limits:
     deadline_ms: float = 30_000
     batch_rows: int = 32
     batch_delay_ms: float = 5
+    auth: str = "default"
 
     def check_rows(self, rows: int, place: str) -> None:
         """Refuse a request with too many rows, before any of them is read.
@@ -72,4 +74,5 @@ def read_limits(project: Mapping[str, Any], version: str) -> Limits:
         block.deadline_ms,
         block.batch_rows,
         block.batch_delay_ms,
+        block.auth,
     )

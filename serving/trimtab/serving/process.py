@@ -21,6 +21,7 @@ from trimtab.core.tokens import TokenFile
 from trimtab.serving.app import Asgi, InferenceApp
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.follower import Follower
+from trimtab.serving.keys import Keys, key_required
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.spool import finished
@@ -63,9 +64,11 @@ def run_server(
     owner = own_folder(config)
     log = PredictionLog(config, metrics, hash_key(settings.home))
     shipper = Shipper(config, metrics, settings.log_level)
-    app = InferenceApp(config, log, metrics, TokenFile(config.tokens), _site(log, metrics))
+    app = InferenceApp(config, log, metrics, TokenFile(config.tokens, "feedback"), _site(log, metrics))
+    keys = app.keys = Keys(config.tokens, key_required(config.require_key, config.host, []))
 
     def publish(traffic: Traffic) -> None:
+        keys.required = key_required(config.require_key, config.host, traffic.auths)
         app.traffic = traffic
 
     follower = Follower(config, store, log, metrics, publish)
@@ -96,61 +99,6 @@ def run_server(
         leave_folder(config)
         owner.close()
         app.close()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one.
-
-    Raises:
-        ProjectError: the port is taken or none, or the host is not this machine's.
-    """
-    if not 0 <= port <= 65535:  # the resolver would silently take it modulo 65536
-        raise ProjectError("there is no such port", object=str(port), expected="0 to 65535")
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise ProjectError(
-            "cannot listen there",
-            object=f"{host}:{port}",
-            got=error.strerror or str(error),
-            hint="choose another with --port, --metrics-port or --host",
-        ) from None
-    return bound
-
-
-def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable[[], None]:
-    """Serve `/metrics` on a bound socket from a thread of its own; returns what ends it."""
-    import threading
-    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-    from prometheus_client import make_wsgi_app
-
-    class Quiet(WSGIRequestHandler):
-        timeout = 10  # a scraper that connects and says nothing must not hold up the next
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Scrapes are not worth a line."""
-
-    server = WSGIServer(("", 0), Quiet, bind_and_activate=False)
-    server.socket.close()
-    server.socket = bound
-    server.server_address = bound.getsockname()
-    server.server_name, server.server_port = bound.getsockname()[:2]
-    server.setup_environ()
-    server.server_activate()
-    server.set_app(make_wsgi_app(registry))
-    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
-    thread.start()
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-    return close
 
 
 def own_folder(config: ServerConfig) -> IO[bytes]:

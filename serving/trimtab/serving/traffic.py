@@ -46,6 +46,11 @@ class Traffic:
         return max(limits.body_bytes for limits in serving or [Limits()])
 
     @property
+    def auths(self) -> list[str]:
+        """What the projects of the versions that serve say about API keys."""
+        return [model.limits.auth for model in (self.champion, self.canary) if model is not None]
+
+    @property
     def page(self) -> bool:
         """Whether the page is served: as the champion's project says."""
         return self.champion is None or self.champion.limits.page
