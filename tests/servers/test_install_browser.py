@@ -32,11 +32,11 @@ def test_a_browser_that_is_there_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_debian_s_is_installed_where_none_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bin, calls = tmp_path / "bin", tmp_path / "calls"
-    make = f'echo "$@" >> {calls}; [ "$1" = update ] || {{ echo > {bin}/chromium; /bin/chmod +x {bin}/chromium; }}'
-    program(bin, "apt-get", make)
-    program(bin, "sudo", 'shift; exec "$@"')
-    monkeypatch.setenv("PATH", str(bin))
+    place, calls = tmp_path / "bin", tmp_path / "calls"
+    make = f'echo "$@" >> {calls}; [ "$1" = update ] || {{ echo > {place}/chromium; /bin/chmod +x {place}/chromium; }}'
+    program(place, "apt-get", make)
+    program(place, "sudo", 'shift; exec "$@"')
+    monkeypatch.setenv("PATH", str(place))
     assert install_browser.install() == 0
     assert install_browser.install() == 0
     assert [line.split()[0] for line in calls.read_text().splitlines()] == ["update", "install"]
