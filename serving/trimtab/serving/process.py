@@ -140,6 +140,7 @@ def answer(
     log = PredictionLog(config, metrics, hash_key(settings.home))
     app = InferenceApp(config, log, metrics, TokenFile(config.tokens, "feedback"), _site(log, metrics))
     keys = app.keys = Keys(config.tokens, key_required(config.require_key, config.host, []))
+    tracing = app.tracing = make_tracing(settings.otlp_endpoint, config.model, config.name)
     app.admission = Admission(lambda: app.traffic, config.runs, config.latency_ms, config.deadline_ms)
     batcher = app.batcher = Batcher(config.runs)
 
@@ -157,6 +158,7 @@ def answer(
         follower.stop()
         log.close()
         batcher.close()
+        tracing.close()
         app.close()
 
 
