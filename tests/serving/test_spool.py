@@ -144,20 +144,25 @@ def test_private_fields_reach_no_disk(config: ServerConfig, metrics: Metrics, st
     assert record["name"] == "Ann Smith"  # the request's own record is left alone
 
 
-def test_a_torn_line_is_dropped_and_counted_and_the_rest_kept(
-    config: ServerConfig, log: PredictionLog, store: Any
-) -> None:
-    log.append(answered(2))
-    log.append(answered(2))
-    log.close()
-    (segment,) = finished(log.folder / "log")
-    torn = segment.with_suffix(".open")
-    torn.write_bytes(segment.read_bytes()[:-20])
-    segment.unlink()
+def test_a_torn_frame_is_counted_and_the_rest_kept(config: ServerConfig, metrics: Metrics, store: Any) -> None:
+    log = _log(config, metrics)
+    for rows in (2, 5):
+        log.append(answered(rows))
+        log._drain()
+    log.append(answered(4))  # still in memory when the server is killed
+    (torn,) = (log.folder / "log").iterdir()
+    os.truncate(torn, torn.stat().st_size - 20)
+    assert log._log._file is not None
+    log._log._file.close()
     shipped = Shipped()
     ship_all(config.home, "another", "digits", store, shipped)  # its owner holds no lock: dead
-    assert (shipped.written, shipped.dropped) == (2, 1)
+    assert (shipped.written, shipped.dropped) == (2, 0)
     assert not log.folder.exists()
+    after = PredictionLog(replace(config, name="after"), metrics, b"key")
+    after._tick()
+    assert (count(metrics, "dropped"), metrics.value("trimtab_log_lost_rows_total")) == (9, 9)
+    after.close()
+    assert sorted(path.name for path in config.home.iterdir()) == ["after"]
 
 
 def test_what_cannot_be_converted_is_kept_aside_and_holds_up_nobody(
@@ -206,7 +211,7 @@ def test_a_segment_is_whole_after_a_failed_write(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     writer.append([b"three\n"], 1)
     writer.finish()
-    assert read_lines(tmp_path / "log" / "00000000.jsonl") == ([b"one", b"three"], False)
+    assert read_lines(tmp_path / "log" / "00000000.done") == ([b"one", b"three"], False)
 
 
 def test_numbers_are_not_used_twice(tmp_path: Path) -> None:
@@ -214,7 +219,7 @@ def test_numbers_are_not_used_twice(tmp_path: Path) -> None:
     for i in range(5):
         writer.append([b"%d\n" % i], 1)
     writer.finish()
-    assert [path.name for path in finished(tmp_path / "log")] == [f"0000000{n}.jsonl" for n in range(3)]
+    assert [path.name for path in finished(tmp_path / "log")] == [f"0000000{n}.done" for n in range(3)]
 
 
 REQUEST = post("/v1/models/digits:predict", {"instances": [[[1.0] * 8] * 8]})

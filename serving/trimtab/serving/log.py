@@ -9,25 +9,30 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trimtab.serving.rows import Answered, Privacy, encode_line
+from trimtab.serving import frames
 from trimtab.serving.spool import SegmentWriter, size_of
+from trimtab.serving.tally import Tally, claim
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
     from trimtab.serving.config import ServerConfig
     from trimtab.serving.metrics import Metrics
+    from trimtab.serving.rows import Answered
 
 logger = logging.getLogger(__name__)
 
 # How long answered rows gather before they are written together: a write costs more than a row.
 GATHER_SECONDS = 0.02
 SIZE_SECONDS = 1.0
+# Rows that are written at once, at most: what they take in memory meanwhile is bounded.
+BATCH_ROWS = 1000
 
 
 class PredictionLog:
     """A bounded queue, and a thread that writes it to the spool.
 
-    A full queue or a full spool drops rows and counts them; it never delays an answer.
+    A full queue or a full spool drops rows and counts them; it never delays an answer. Rows that a killed server had
+    here are counted after the restart (`tally`). With a queue for no rows there is no log at all.
 
     Args:
         config: limits and flush settings.
@@ -38,15 +43,14 @@ class PredictionLog:
     def __init__(self, config: ServerConfig, metrics: Metrics, hash_key: bytes) -> None:
         self._config, self._metrics, self.hash_key = config, metrics, hash_key
         self.folder: Path = config.home / config.name
-        self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows)
+        self._tally = Tally(self.folder)
+        self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows, tally=self._tally)
         # Feedback shares the flush settings, and its lines are synced before the call is answered.
         self.labels = SegmentWriter(self.folder / "labels", config.flush_seconds, config.flush_rows, sync=True)
         self._queue: deque[Answered] = deque()
-        self._privacy: dict[str, Privacy] = {}
-        # Each of the two is written by one thread alone, so their difference needs no lock.
-        self._appended = 0
-        self._taken = 0
+        self._privacy: dict[str, frames.Privacy] = {}
         self.full = False
+        self._limit = config.queue_rows
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
@@ -63,15 +67,16 @@ class PredictionLog:
         fresh = folder / f".{version}.new"
         fresh.write_text(schema.model_dump_json())
         fresh.replace(folder / f"{version}.json")
-        self._privacy[version] = Privacy(schema, self.hash_key)
+        self._privacy[version] = frames.Privacy(schema, self.hash_key)
 
     def append(self, row: Answered) -> None:
-        """Take one answered request; called on the request path, never blocks."""
-        n = len(row.records)
-        if self.full or self._appended - self._taken + n > self._config.queue_rows:
-            self._metrics.log_dropped(n)
+        """Take one answered request; called on the event loop, never blocks."""
+        n = len(row.outputs)
+        if self.full or self._tally.waiting + n > self._limit:
+            if self._limit:
+                self._metrics.log_dropped(n)
             return
-        self._appended += n
+        self._tally.accept(n)
         self._queue.append(row)
         if not self._wake.is_set():
             self._wake.set()
@@ -86,6 +91,7 @@ class PredictionLog:
             self._drain()
         self._log.finish()
         self.labels.finish()
+        self._tally.close()
 
     def _work(self) -> None:
         pause = threading.Event()  # never set: a sleep
@@ -107,6 +113,9 @@ class PredictionLog:
                 logger.error("a spool segment cannot be finished: %s", error)
         if time.monotonic() - self._last_size >= SIZE_SECONDS:
             self._last_size = time.monotonic()
+            for server, rows in claim(self._config.home).items():
+                self._metrics.log_lost(rows)
+                logger.error("%d answered rows were in the memory of %s when it was killed, and are lost", rows, server)
             waiting = size_of(self._config.home)
             self._metrics.spool_bytes(waiting)
             if self.full != (waiting > self._config.spool_bytes):
@@ -117,23 +126,35 @@ class PredictionLog:
         """Write everything that waits, in batches that bound memory."""
         queue = self._queue
         while queue:
-            lines, rows = [], 0
-            while queue and rows < 1000:
-                row = queue.popleft()
-                try:
-                    lines.append(encode_line(row, self._privacy[row.version].clean(row.records)))
-                except Exception:  # one odd row must not end the log of all others
-                    logger.exception("a row cannot be written and is dropped")
-                    self._metrics.log_dropped(len(row.records))
-                    self._taken += len(row.records)
-                    continue
-                rows += len(row.records)
-            if not lines:
+            batch, rows = [], 0
+            while queue and rows < BATCH_ROWS:
+                batch.append(queue.popleft())
+                rows += len(batch[-1].outputs)
+            parts, kept = self._encode(batch, rows)
+            if rows > kept:
+                self._metrics.log_dropped(rows - kept)
+                self._tally.settle(rows - kept)
+            if not parts:
                 continue
             try:
-                self._log.append(lines, rows)
-                self._metrics.log_spooled(rows)
+                self._log.append(parts, kept)
+                self._metrics.log_spooled(kept)
             except OSError as error:
-                logger.error("the spool did not take %d rows: %s", rows, error)
-                self._metrics.log_dropped(rows)
-            self._taken += rows
+                logger.error("the spool did not take %d rows: %s", kept, error)
+                self._metrics.log_dropped(kept)
+            self._tally.settle(kept)
+
+    def _encode(self, batch: list[Answered], rows: int) -> tuple[list[bytes], int]:
+        """Frames of these requests, and how many of their rows could be written."""
+        try:
+            return frames.encode(batch, self._privacy), rows
+        except Exception:  # one odd row must not end the log of all others
+            if len(batch) == 1:
+                logger.exception("a row cannot be written and is dropped")
+                return [], 0
+        parts, kept = [], 0
+        for one in batch:
+            found, n = self._encode([one], len(one.outputs))
+            parts += found
+            kept += n
+        return parts, kept

@@ -175,13 +175,13 @@ class Metrics:
         """Everything counted, fit for JSON: `scrape.Scrape` adds up those of several workers.
 
         Returns:
-            `versions` that serve or are counted, `answers` ([version, protocol, code, seconds, buckets]), and `values`: for each
-            metric pairs of its label values and its number.
+            `versions` that serve or are counted; `answers`: [version, protocol, code, seconds, buckets]; and `values`:
+            for each metric pairs of its label values and its number.
         """
         answers = [[*key, found.seconds, list(found.buckets)] for key, found in list(self._answers.items())]
         with self._lock:
             values = {name: [[list(k), v] for k, v in found.items()] for name, found in self._values.items()}
         values[PREDICTIONS] = [[list(k), v] for k, v in list(self._predicted.items())]
         values[IN_FLIGHT] = [[[], self.in_flight.value]]
-        versions = {*self._versions, *(a[0] for a in answers), *(k[0] for k, _ in values[PREDICTIONS])}
+        versions = {*self._versions, *(key[0] for key in [*self._answers, *self._predicted])}
         return {"versions": sorted(versions), "answers": answers, "values": values}

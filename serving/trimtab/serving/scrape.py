@@ -42,15 +42,12 @@ class Scrape(Collector):
         serving = {"", *(version for dump in dumps for version in dump["versions"])}
         yield from self._answers(dumps, serving)
         for family in FAMILIES:
-            made: Metric
-            if family.kind == "counter":
-                made = counter = CounterMetricFamily(family.name, family.help, labels=family.names)
-            else:
-                made = counter = GaugeMetricFamily(family.name, family.help, labels=family.names)
+            kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+            made = kind(family.name, family.help, labels=family.names)
             first = [self._model] if family.of_model else []
             for labels, value in _joined(family, dumps).items():
                 if family.name not in OF_VERSION or labels[0] in serving:
-                    counter.add_metric([*first, *labels], value)
+                    made.add_metric([*first, *labels], value)
             yield made
 
     def _answers(self, dumps: list[dict[str, Any]], serving: set[str]) -> Iterator[Metric]:
@@ -79,6 +76,22 @@ def ended(dump: dict[str, Any]) -> dict[str, Any]:
     counters = {family.name for family in FAMILIES if family.kind == "counter"}
     values = {name: found for name, found in dump["values"].items() if name in counters}
     return {**dump, "versions": [], "values": values}
+
+
+def added(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Two dumps of `ended` workers as one, so that what the dead have counted does not grow with their number."""
+    answers = {tuple(row[:3]): row for row in one["answers"]}
+    for version, protocol, code, took, buckets in other["answers"]:
+        known = answers.get((version, protocol, code))
+        total = [a + b for a, b in zip(known[4], buckets, strict=True)] if known else buckets
+        answers[version, protocol, code] = [version, protocol, code, took + (known[3] if known else 0.0), total]
+    values: dict[str, list[Any]] = {}
+    for name in {*one["values"], *other["values"]}:
+        sums: Values = {}
+        for labels, value in [*one["values"].get(name, ()), *other["values"].get(name, ())]:
+            sums[tuple(labels)] = sums.get(tuple(labels), 0.0) + value
+        values[name] = [[list(labels), value] for labels, value in sums.items()]
+    return {"versions": [], "answers": list(answers.values()), "values": values}
 
 
 def _joined(family: Family, dumps: list[dict[str, Any]]) -> Values:
