@@ -157,9 +157,11 @@ class InferenceApp:
             if self.keys is not None:
                 self.keys.check(headers.get(b"authorization"))
             if self.admission is not None:
-                slot = self.admission.enter(headers)
+                slot = self.admission.enter(scope, headers)
             check_json(headers)
             body = await read_body(headers, receive, self.config.body_bytes or self.traffic.body_bytes)
+            if slot is not None:
+                slot.check()
             if named is None:
                 model, share = self.traffic.choose(headers.get(b"x-trimtab-key") or uuid.encode())
             else:
@@ -168,7 +170,7 @@ class InferenceApp:
             if self.config.body_bytes is None and len(body) > model.limits.body_bytes:
                 raise too_long(model.limits.body_bytes, f"{len(body)} bytes")
             call = Call(uuid, headers)
-            decoded, said, answer = await self._compute(codec, model, body, call)
+            decoded, said, answer = await self._compute(codec, model, body, call, slot)
             code = 200
             self._record(model, share, uuid, decoded, said, time.perf_counter() - started)
             await respond(send, 200, answer.body, _answer_headers(uuid, version, answer, trace))
@@ -191,13 +193,13 @@ class InferenceApp:
                 trace.end(version, code)
 
     async def _compute(
-        self, codec: Codec, model: LoadedModel, body: bytes, call: Call
+        self, codec: Codec, model: LoadedModel, body: bytes, call: Call, slot: Slot | None
     ) -> tuple[Decoded, Prediction, Answer]:
         """Decode, run, encode; what takes long does so in a thread, so that it holds up nobody else's request."""
         large = len(body) > INLINE_BYTES
         decoded = await self._aside(large, codec.decode, model, body, call)
         if self.batcher is not None and self.batcher.takes(model, decoded.n):
-            output = await self.batcher.run(model, decoded.tensors, decoded.n)
+            output = await self.batcher.run(model, decoded.tensors, decoded.n, slot)
         else:
             slow = large or model.row_seconds > INLINE_SECONDS
             output = await self._aside(slow, model.run, decoded.tensors)

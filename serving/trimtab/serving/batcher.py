@@ -19,7 +19,7 @@ import numpy as np
 from trimtab.serving.admission import too_late
 
 if TYPE_CHECKING:
-    from trimtab.serving.admission import Slot
+    from trimtab.serving.hooks import Slot
     from trimtab.serving.model import LoadedModel, Tensors
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from trimtab.serving.http import Headers
+    from trimtab.serving.http import Headers, Scope
     from trimtab.serving.model import LoadedModel, Tensors
 
 
@@ -27,20 +27,30 @@ class Keys(Protocol):
 
 
 class Slot(Protocol):
-    """A place among the requests in flight."""
+    """A request's way through the server: its room among those in flight, and its deadline."""
+
+    def check(self) -> None:
+        """Take room, once the body is whole; asked again before the model runs, where the request waited in between.
+
+        Raises:
+            RequestError: 429, there is no room; 504, the deadline has passed.
+        """
+
+    def left(self) -> float:
+        """Seconds until the deadline."""
 
     def leave(self) -> None:
-        """Give it back; called once, whatever became of the request."""
+        """Give the room back; called once, whatever became of the request."""
 
 
 class Admission(Protocol):
     """Whether there is room for one more request."""
 
-    def enter(self, headers: Mapping[bytes, bytes]) -> Slot:
-        """Take a place; asked before the body is read. A deadline is among the headers, or the default.
+    def enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Slot:
+        """Begin; asked before the body is read. A deadline is among the headers, or the default.
 
         Raises:
-            RequestError: 429, with the seconds after which to try again.
+            RequestError: 429, with the seconds after which to try again; 504, the deadline has passed.
         """
 
 
@@ -50,7 +60,9 @@ class Batcher(Protocol):
     def takes(self, model: LoadedModel, n: int) -> bool:
         """Whether a request of n rows goes through it; quick models never do."""
 
-    def run(self, model: LoadedModel, tensors: Tensors, n: int) -> Awaitable[np.ndarray[Any, Any]]:
+    def run(
+        self, model: LoadedModel, tensors: Tensors, n: int, slot: Slot | None = None
+    ) -> Awaitable[np.ndarray[Any, Any]]:
         """The output for these rows, float32 [n, k] or [n, 1]."""
 
 
