@@ -53,7 +53,7 @@ def ship_all(home: Path, own: str, model: str, store: Store, shipped: Shipped, *
 
     Args:
         home: the model's spool.
-        own: the living server's name; with `last` it writes no more.
+        own: the living server's name, with which its workers' names begin; with `last` it writes no more.
         model: the model's name.
         store: where it goes.
         shipped: counts, added to as they happen.
@@ -69,12 +69,10 @@ def ship_all(home: Path, own: str, model: str, store: Store, shipped: Shipped, *
         with held(folder / "ship.lock") as mine:
             if not mine:
                 continue
-            if folder.name == own and not last:
-                ship_folder(folder, model, store, shipped, abandoned=False)
-                continue
             with held(folder / "owner.lock") as dead:
-                if dead or folder.name == own:
-                    ship_folder(folder, model, store, shipped, abandoned=True)
+                if dead or folder.name.startswith(own):
+                    whole = dead or (last and folder.name == own)
+                    ship_folder(folder, model, store, shipped, abandoned=whole)
                 if dead:
                     _remove(folder)
 
