@@ -149,7 +149,6 @@ def about(asked: argparse.Namespace) -> dict[str, Any]:
         "machine": f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "at": rfc3339(utcnow()),
         "load_average_before": os.getloadavg()[0],
-        "peers": {peer: version_of(peer) for peer in asked.peers.split(",") if peer},
         "settings": {"repeats": asked.repeats, "seconds": asked.seconds, "parts": asked.only},
     }
 
@@ -181,9 +180,10 @@ def main() -> None:
         else:
             shutil.rmtree(folder, ignore_errors=True)
     shown = figures(found)
-    seconds = round(time.monotonic() - began, 1)
+    facts["seconds"] = seconds = round(time.monotonic() - began, 1)
+    facts["peers"] = {peer: version_of(peer) for peer in peers}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps({**facts, "seconds": seconds, "figures": shown, "details": found}, indent=1))
+    asked.out.write_text(json.dumps({**facts, "figures": shown, "details": found}, indent=1))
     plot(found, asked.out.with_suffix(".png"))
     say("\n".join(table(found, shown)))
     for part, name, why in [(p, n, w) for p, f in found.items() for n, w in f.get("missing", {}).items()]:

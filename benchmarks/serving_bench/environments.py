@@ -13,7 +13,7 @@ RUNTIME = "onnxruntime==1.31.1"
 REQUIREMENTS = {
     "kserve": ["kserve==0.21.0", RUNTIME],
     "mlserver": ["mlserver==1.7.1", RUNTIME],
-    "bentoml": ["bentoml==1.4.40", RUNTIME],
+    "bentoml": ["bentoml>=1.4.39,<1.5", RUNTIME],
     "litserve": ["litserve==0.2.19", RUNTIME],
 }
 
@@ -48,5 +48,6 @@ def python_of(peer: str) -> Path:
 
 
 def version_of(peer: str) -> str:
-    """The version that is asked for."""
-    return REQUIREMENTS[peer][0].partition("==")[2]
+    """The version that is installed, or empty."""
+    found = sorted((HOME / peer).glob(f"lib/python*/site-packages/{peer}-*.dist-info"))
+    return found[0].name.removeprefix(f"{peer}-").removesuffix(".dist-info") if found else ""
