@@ -18,6 +18,7 @@ from trimtab.core.errors import RequestError
 from trimtab.core.records import rfc3339, utcnow
 from trimtab.serving.feedback import Feedback, Receipt, check_labels
 from trimtab.serving.http import error_body
+from trimtab.serving.manual import add_docs
 from trimtab.serving.mistakes import first_mistake
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastA
         log: its label segments keep the feedback.
         metrics: counts labels.
     """
-    site = FastAPI(title=f"Trimtab: {app.config.model}", docs_url=None, redoc_url=None)
+    site = FastAPI(title=f"Trimtab: {app.config.model}", docs_url=None, redoc_url=None, openapi_url=None)
     add_page(site, app)
+    add_docs(site, app)
 
     @site.post("/feedback", status_code=202)
     async def take_labels(feedback: Feedback) -> Receipt:
