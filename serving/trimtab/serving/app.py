@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import re
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from trimtab.core.errors import RequestError
-from trimtab.core.ids import parse_prediction_id, uuid7
 from trimtab.serving import health, v1, v2
-from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, read_output
+from trimtab.serving.calls import Answer, Codec, read_output
+from trimtab.serving.exchange import Exchange, Ids, error_headers, http_response
 from trimtab.serving.http import (
     ClientGone,
-    Headers,
     Message,
     Receive,
     Scope,
@@ -29,15 +26,13 @@ from trimtab.serving.http import (
     header,
     read_body,
     respond,
-    too_long,
 )
-from trimtab.serving.rows import Answered
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
     from trimtab.core.tokens import TokenFile
     from trimtab.serving.config import ServerConfig
-    from trimtab.serving.hooks import Admission, Batcher, Keys, Slot, Trace, Tracing
+    from trimtab.serving.hooks import Admission, Batcher, Keys, Shadow, Tracing
     from trimtab.serving.log import PredictionLog
     from trimtab.serving.metrics import Metrics
     from trimtab.serving.model import LoadedModel
@@ -50,8 +45,9 @@ T = TypeVar("T")
 # A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
 INLINE_BYTES = 32_768
 INLINE_SECONDS = 0.002
+FAILED = b'{"error":"an error in the server; its log has the details"}'
 PAGE = {"/", "/page.json"}
-SITE = {"/", "/page.json", "/openapi.json", "/feedback"}
+SITE = {"/", "/page.json", "/openapi.json", "/docs", "/feedback"}
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _PREDICT = re.compile(r"/v1/models/([^/:]+):predict")
 
@@ -61,7 +57,11 @@ class InferenceApp:
 
     Attributes:
         traffic: what serves now; the follower replaces it.
-        keys, admission, batcher, tracing: neighbours on a request's way, set before the server starts; see `hooks`.
+        log, metrics: take every answered row, and count every answer.
+        keys, admission, batcher, tracing, shadow: neighbours on a request's way, set before the server starts; see
+            `hooks`.
+        ids: makes the ids of requests.
+        routes: paths of the served model's predict and infer.
 
     Args:
         config: the model's name and the body limit.
@@ -81,7 +81,7 @@ class InferenceApp:
     ) -> None:
         self.config = config
         self.traffic = Traffic()
-        self._log, self._metrics, self._tokens = log, metrics, tokens
+        self.log, self.metrics, self._tokens = log, metrics, tokens
         self.keys: Keys | None = None
         self.admission: Admission | None = None
         self.batcher: Batcher | None = None
@@ -89,8 +89,12 @@ class InferenceApp:
         self._make_site = site
         self._site: Asgi | None = None
         self._site_lock = asyncio.Lock()
-        self._v1_path = f"/v1/models/{config.model}:predict"
-        self._v2_path = f"/v2/models/{config.model}/infer"
+        self.shadow: Shadow | None = None
+        self.ids = Ids()
+        self._seen, self._quick = self.traffic, True
+        v1_path, v2_path = f"/v1/models/{config.model}:predict", f"/v2/models/{config.model}/infer"
+        self.routes = {v1_path.encode(): v1.CODEC, v2_path.encode(): v2.CODEC}
+        self._routes = {v1_path: v1.CODEC, v2_path: v2.CODEC}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="predict")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,19 +103,18 @@ class InferenceApp:
             return
         path = scope["path"]
         try:
-            if path == self._v1_path and scope["method"] == "POST":
-                await self._answer(scope, receive, send, v1.CODEC)
-            elif path == self._v2_path and scope["method"] == "POST":
-                await self._answer(scope, receive, send, v2.CODEC)
+            codec = self._routes.get(path)
+            if codec is not None and scope["method"] == "POST":
+                await self._answer(scope, receive, send, codec)
             else:
                 await self._rest(path, scope, receive, send)
         except RequestError as error:
-            await respond(send, error.status, error_body(error), _error_headers(error))
+            await respond(send, error.status, error_body(error), error_headers(error))
         except ClientGone:
             pass
         except Exception:
             logger.exception("answering %s failed", path)
-            await respond(send, 500, b'{"error":"an error in the server; its log has the details"}')
+            await respond(send, 500, FAILED)
 
     async def _rest(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not the served model's own predict or infer."""
@@ -140,72 +143,39 @@ class InferenceApp:
         await respond(send, status, orjson.dumps(body))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, codec: Codec, named: str | None = None) -> None:
-        """Read, choose, compute, log, answer: a request is counted whatever becomes of it.
-
-        Counted and logged before it is sent: who has the answer finds its row, and a canary's rows are whole.
-        """
-        started = time.perf_counter()
-        metrics, version, code = self._metrics, "", 500
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        trace: Trace | None = None
-        slot: Slot | None = None
-        metrics.in_flight.inc()
+        """The long way: read, choose, compute, record, answer; a request is counted whatever becomes of it."""
+        exchange = Exchange(self, codec, dict(scope["headers"]))
+        self.metrics.in_flight.inc()
         try:
-            if self.tracing is not None:
-                trace = self.tracing.context(headers, codec.name)
-            uuid = _request_uuid(headers)
-            if self.keys is not None:
-                self.keys.check(headers.get(b"authorization"))
-            if self.admission is not None:
-                slot = self.admission.enter(scope, headers)
-            check_json(headers)
-            body = await read_body(headers, receive, self.config.body_bytes or self.traffic.body_bytes)
-            if slot is not None:
-                slot.check()
-            if named is None:
-                model, share = self.traffic.choose(headers.get(b"x-trimtab-key") or uuid.encode())
-            else:
-                model, share = self.traffic.named(named)
-            version = model.version
-            if self.config.body_bytes is None and len(body) > model.limits.body_bytes:
-                raise too_long(model.limits.body_bytes, f"{len(body)} bytes")
-            call = Call(uuid, headers)
-            decoded, said, answer = await self._compute(codec, model, body, call, slot)
-            code = 200
-            self._record(model, share, uuid, decoded, said, time.perf_counter() - started)
-            await respond(send, 200, answer.body, _answer_headers(uuid, version, answer, trace))
+            exchange.enter(scope)
+            body = await read_body(exchange.headers, receive, self.config.body_bytes or self.traffic.body_bytes)
+            model = exchange.choose(len(body), named)
+            answer = await self._compute(codec, model, body, exchange)
+            await respond(send, 200, answer.body, exchange.fields(answer))
         except RequestError as error:
-            code = error.status
-            fields = _error_headers(error)
-            if version:
-                fields.append((b"x-model-version", version.encode()))
-            if trace is not None:
-                fields += trace.headers
-            await respond(send, code, error_body(error), fields)
+            await respond(send, *exchange.refuse(error))
         except ClientGone:
-            code = 499
+            exchange.code = 499
+        except Exception:
+            exchange.code = 500
+            logger.exception("answering failed", extra=exchange.told())
+            await respond(send, 500, FAILED)
         finally:
-            if slot is not None:
-                slot.leave()
-            metrics.in_flight.dec()
-            metrics.answered(version, codec.name, code, time.perf_counter() - started)
-            if trace is not None:
-                trace.end(version, code)
+            self.metrics.in_flight.dec()
+            exchange.leave()
 
-    async def _compute(
-        self, codec: Codec, model: LoadedModel, body: bytes, call: Call, slot: Slot | None
-    ) -> tuple[Decoded, Prediction, Answer]:
-        """Decode, run, encode; what takes long does so in a thread, so that it holds up nobody else's request."""
+    async def _compute(self, codec: Codec, model: LoadedModel, body: bytes, exchange: Exchange) -> Answer:
+        """Decode, run, record, encode; what takes long does so in a thread, so that it holds up nobody else's."""
         large = len(body) > INLINE_BYTES
-        decoded = await self._aside(large, codec.decode, model, body, call)
+        decoded = await self._aside(large, codec.decode, model, body, exchange.call)
         if self.batcher is not None and self.batcher.takes(model, decoded.n):
-            output = await self.batcher.run(model, decoded.tensors, decoded.n, slot)
+            output = await self.batcher.run(model, decoded.tensors, decoded.n, exchange.slot)
         else:
-            slow = large or model.row_seconds > INLINE_SECONDS
+            slow = large or decoded.n * model.row_seconds > INLINE_SECONDS
             output = await self._aside(slow, model.run, decoded.tensors)
-        said = read_output(model, output)
-        answer = await self._aside(large, codec.encode, model, call, decoded, said)
-        return decoded, said, answer
+        said = await self._aside(large, read_output, model, output)
+        exchange.record(decoded, said)
+        return await self._aside(large, codec.encode, model, exchange.call, decoded, said)
 
     async def _aside(self, aside: bool, function: Callable[..., T], *given: Any) -> T:
         """The function's result; in a thread where it may take long."""
@@ -213,26 +183,38 @@ class InferenceApp:
             return function(*given)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
 
-    def _record(
-        self, model: LoadedModel, share: int, uuid: str, decoded: Decoded, said: Prediction, seconds: float
-    ) -> None:
-        self._log.append(
-            Answered(
-                model.version,
-                uuid,
-                time.time_ns() // 1000,
-                seconds * 1000,
-                share,
-                decoded.records,
-                said.outputs,
-                said.probabilities,
-            )
-        )
-        if not model.classifies:
-            self._metrics.predicted(model.version, "value", len(said.outputs))
-            return
-        for label in said.outputs:
-            self._metrics.predicted(model.version, label)
+    def answer_now(self, codec: Codec, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> bytes | None:
+        """The short way: the whole HTTP response to a whole request, at once; None where that could take long."""
+        if len(body) > INLINE_BYTES or not self._is_quick():
+            return None
+        exchange = Exchange(self, codec, headers)
+        try:
+            exchange.enter(scope)
+            model = exchange.choose(len(body), None)
+            decoded = codec.decode(model, body, exchange.call)
+            if decoded.n * model.row_seconds > INLINE_SECONDS:
+                exchange.withdraw()
+                return None
+            said = read_output(model, model.run(decoded.tensors))
+            answer = codec.encode(model, exchange.call, decoded, said)
+            exchange.record(decoded, said)
+            response = exchange.response(answer)
+        except RequestError as error:
+            response = http_response(*exchange.refuse(error))
+        except Exception:
+            exchange.code = 500
+            logger.exception("answering failed", extra=exchange.told())
+            response = http_response(500, FAILED, [])
+        exchange.leave()
+        return response
+
+    def _is_quick(self) -> bool:
+        """Whether each version that serves answers a row in little time."""
+        traffic = self.traffic
+        if traffic is not self._seen:
+            serving = [model for model in (traffic.champion, traffic.canary) if model is not None]
+            self._seen, self._quick = traffic, all(model.row_seconds <= INLINE_SECONDS for model in serving)
+        return self._quick
 
     async def _visit(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Feedback and page: the token first, then the body within its limit, then the framework."""
@@ -242,7 +224,7 @@ class InferenceApp:
             headers: dict[bytes, bytes] = dict(scope["headers"])
             authorization = headers.get(b"authorization", b"")
             if not self._tokens.accepts_header(authorization.decode("latin-1")):
-                self._metrics.labels("refused", 1)
+                self.metrics.labels("refused", 1)
                 raise RequestError(
                     401,
                     "feedback needs a bearer token that this server accepts",
@@ -276,39 +258,3 @@ class InferenceApp:
     def close(self) -> None:
         """End the computing threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _request_uuid(headers: Mapping[bytes, bytes]) -> str:
-    """The request's UUID: the client's own (`X-Prediction-Id: <uuid7>-0`) or a fresh one."""
-    given = headers.get(b"x-prediction-id")
-    if given is None:
-        return uuid7()
-    parsed = parse_prediction_id(given.decode("latin-1"))
-    if parsed is None or parsed[1] != 0:
-        raise RequestError(
-            400,
-            "the prediction id is malformed",
-            object="X-Prediction-Id",
-            expected="<UUIDv7>-0, in lower case",
-            got=repr(given[:60].decode("latin-1")),
-        )
-    return parsed[0]
-
-
-def _answer_headers(uuid: str, version: str, answer: Answer, trace: Trace | None) -> Headers:
-    fields = [(b"x-prediction-id", f"{uuid}-0".encode()), (b"x-model-version", version.encode())]
-    if answer.headers:
-        fields += answer.headers
-    if trace is not None:
-        fields += trace.headers
-    return fields
-
-
-def _error_headers(error: RequestError) -> Headers:
-    if error.status == 401:
-        return [(b"www-authenticate", b"Bearer")]
-    if error.status == 405:
-        return [(b"allow", error.expected.encode())]
-    if error.status in {429, 503}:
-        return [(b"retry-after", b"%d" % max(1, math.ceil(getattr(error, "retry_after", 1))))]
-    return []

@@ -37,13 +37,13 @@ class Decoded(NamedTuple):
     Attributes:
         tensors: the graph's inputs, n rows each.
         n: number of rows, at least one.
-        records: the rows as received and typed, for the log.
+        records: the rows as received and typed, for the log: objects, or columns (see `rows.Answered`).
         wanted: what the answer shall hold; each protocol's own.
     """
 
     tensors: Tensors
     n: int
-    records: list[dict[str, Any]]
+    records: list[dict[str, Any]] | Mapping[str, Any]
     wanted: Any
 
 
@@ -99,6 +99,13 @@ def read_output(model: LoadedModel, output: np.ndarray[Any, Any]) -> Prediction:
     Raises:
         RequestError: 422, the model has no finite answer for a row.
     """
+    if len(output) == 1:  # plain Python is quicker here than numpy
+        row = output[0].tolist()
+        if not math.isfinite(sum(row)):
+            _refuse_row(output)
+        if model.classifies:
+            return Prediction([model.label(row)], output)
+        return Prediction(row, None)
     # One sum tells of a batch without bad values, for a fraction of what looking at each costs.
     if not math.isfinite(output.sum(dtype=np.float64)):
         _refuse_row(output)

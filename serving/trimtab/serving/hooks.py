@@ -5,7 +5,7 @@ Each may be absent: then everyone may ask, there is always room, and a request r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,10 +27,10 @@ class Keys(Protocol):
 
 
 class Slot(Protocol):
-    """A request's way through the server: its room among those in flight, and its deadline."""
+    """A place among the requests in flight."""
 
     def check(self) -> None:
-        """Take room, once the body is whole; asked again before the model runs, where the request waited in between.
+        """Called once the body is whole, and again before the model where it waited in between.
 
         Raises:
             RequestError: 429, there is no room; 504, the deadline has passed.
@@ -40,17 +40,17 @@ class Slot(Protocol):
         """Seconds until the deadline."""
 
     def leave(self) -> None:
-        """Give the room back; called once, whatever became of the request."""
+        """Give it back; called once, whatever became of the request."""
 
 
 class Admission(Protocol):
     """Whether there is room for one more request."""
 
     def enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Slot:
-        """Begin; asked before the body is read. A deadline is among the headers, or the default.
+        """Take a place; asked before the body is read. A deadline is among the headers, or the default.
 
         Raises:
-            RequestError: 429, with the seconds after which to try again; 504, the deadline has passed.
+            RequestError: 429, with the seconds after which to try again (`retry_after`).
         """
 
 
@@ -60,16 +60,23 @@ class Batcher(Protocol):
     def takes(self, model: LoadedModel, n: int) -> bool:
         """Whether a request of n rows goes through it; quick models never do."""
 
-    def run(
-        self, model: LoadedModel, tensors: Tensors, n: int, slot: Slot | None = None
-    ) -> Awaitable[np.ndarray[Any, Any]]:
+    def run(self, model: LoadedModel, tensors: Tensors, n: int, slot: Any) -> Awaitable[np.ndarray[Any, Any]]:
         """The output for these rows, float32 [n, k] or [n, 1]."""
+
+
+class Shadow(Protocol):
+    """Has a second version answer the same rows, for comparison alone."""
+
+    def offer(self, model: LoadedModel, tensors: Tensors, outputs: Sequence[Any]) -> None:
+        """Rows that `model` answered with `outputs`; taken if there is room, never waited for."""
 
 
 class Trace(Protocol):
     """One request's place in a trace, and its id."""
 
     headers: Headers
+    request_id: str
+    trace_id: str
 
     def end(self, version: str, code: int) -> None:
         """The request was answered; called once."""

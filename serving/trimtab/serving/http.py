@@ -6,6 +6,7 @@ Refusing before the body was read keeps the connection usable: uvicorn reads and
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+STATUS = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 JSON = (b"content-type", b"application/json")
 
 
@@ -93,6 +95,18 @@ def check_plain(headers: Mapping[bytes, bytes]) -> None:
             expected="a plain body, without this header",
             got=coding[:40].decode("latin-1"),
         )
+
+
+def check_content(headers: Mapping[bytes, bytes], binary: bool) -> None:
+    """Refuse a body that does not call itself JSON, or, where `binary`, JSON with tensors behind it.
+
+    Raises:
+        RequestError: 415.
+    """
+    if binary and b"inference-header-content-length" in headers:
+        check_plain(headers)
+    else:
+        check_json(headers)
 
 
 def check_json(headers: Mapping[bytes, bytes]) -> None:

@@ -14,6 +14,8 @@ from trimtab.core.schema import Schema
 from trimtab.serving.card import Card, read_card
 from trimtab.serving.explain import text_categories
 from trimtab.serving.limits import Limits, read_limits
+from trimtab.serving.matrix import INPUT, Matrix
+from trimtab.serving.prepared import Prepared
 
 if TYPE_CHECKING:
     from trimtab.core.envelope import Manifest
@@ -33,6 +35,8 @@ class LoadedModel:
         texts: category fields that only take text (see `explain.text_categories`).
         limits: what its project says about the size of a request, and the page.
         row_seconds: the time of a one-row run, measured at warm-up.
+        matrix: reads rows at once, where all features are numbers.
+        prepared: what all its answers have in common.
         card: what the page says about it.
     """
 
@@ -49,6 +53,8 @@ class LoadedModel:
         self.threshold = threshold if len(self.classes) == 2 else None
         self.output = "probabilities" if schema.target.kind == "category" else "value"
         self.row_seconds = 0.0
+        self.matrix = Matrix(schema) if schema.single_input and INPUT not in schema.by_name else None
+        self.prepared = Prepared(name, version, self.classes)
         self.card = Card()
         self._session = session
         self._outputs = [self.output]
@@ -62,6 +68,12 @@ class LoadedModel:
         """The output for encoded inputs: float32 [n, k] or [n, 1]. Several threads may call it at once."""
         result: np.ndarray[Any, Any] = self._session.run(self._outputs, tensors)[0]
         return result
+
+    def label(self, row: list[float]) -> str:
+        """The label of one row of k probabilities."""
+        if self.threshold is not None:
+            return self.classes[int(row[1] >= self.threshold)]
+        return self.classes[row.index(max(row))]
 
     def labels(self, probabilities: np.ndarray[Any, Any]) -> list[str]:
         """The label of each row of probabilities [n, k]."""

@@ -208,6 +208,7 @@ async def _serve(
 ) -> None:
     import uvicorn
 
+    from trimtab.serving.fast import fast
     from trimtab.serving.protocol import Patience, protocol
 
     class Server(uvicorn.Server):
@@ -221,12 +222,15 @@ async def _serve(
     server = Server(
         uvicorn.Config(
             app,
-            http=protocol(
-                Patience(
-                    connections=config.max_connections,
-                    head_seconds=config.head_seconds,
-                    body_seconds=config.body_seconds,
-                )
+            http=fast(
+                app,
+                protocol(
+                    Patience(
+                        connections=config.max_connections,
+                        head_seconds=config.head_seconds,
+                        body_seconds=config.body_seconds,
+                    )
+                ),
             ),
             ws="none",
             lifespan="off",
@@ -273,6 +277,9 @@ async def _serve(
             loop.call_soon_threadsafe(stop)
 
     follower.fatal.add_done_callback(give_up)
+    if orders is not None:
+        # Until a worker knows what it serves the others answer; what falls to its socket waits there.
+        await _looked(follower)
     serving = asyncio.ensure_future(server.serve(sockets=[bound]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -292,10 +299,15 @@ def _drain(server: Any) -> None:
 
 async def _announce(follower: Follower, ready: Callable[[], None]) -> None:
     """Say what serves once that is known; a store that is away does not keep the start silent."""
+    await _looked(follower)
+    ready()
+
+
+async def _looked(follower: Follower) -> None:
+    """Wait for the first look at the ledger, but not for long."""
     deadline = time.monotonic() + START_SECONDS
     while not follower.looked.is_set() and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    ready()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

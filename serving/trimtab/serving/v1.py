@@ -11,6 +11,7 @@ from trimtab.core.values import describe
 from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, decoded
 from trimtab.serving.explain import check_texts, clearer
 from trimtab.serving.http import parse_object
+from trimtab.serving.matrix import INPUT
 
 if TYPE_CHECKING:
     from trimtab.serving.model import LoadedModel
@@ -38,6 +39,10 @@ def decode(model: LoadedModel, body: bytes, _call: Call) -> Decoded:
     instances = payload["instances"]
     if type(instances) is list:
         model.limits.check_rows(len(instances), "instances")
+        if model.matrix is not None and instances:
+            read = model.matrix.instances(instances, body)
+            if read is not None:
+                return Decoded({INPUT: read.values}, len(instances), read.columns, wanted)
         if model.texts:
             check_texts(instances, model.texts, len(model.names))
     try:
@@ -47,8 +52,10 @@ def decode(model: LoadedModel, body: bytes, _call: Call) -> Decoded:
     return decoded(model, records, wanted)
 
 
-def encode(_model: LoadedModel, _call: Call, asked: Decoded, said: Prediction) -> Answer:
+def encode(model: LoadedModel, _call: Call, asked: Decoded, said: Prediction) -> Answer:
     """The answer to a V1 request."""
+    if asked.n == 1 and not asked.wanted and model.classifies:
+        return Answer(model.prepared.v1[said.outputs[0]])
     answer: dict[str, Any] = {"predictions": said.outputs}
     if asked.wanted and said.probabilities is not None:
         answer["probabilities"] = said.probabilities
