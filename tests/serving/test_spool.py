@@ -95,9 +95,10 @@ def test_shipping_a_segment_twice_doubles_nothing(config: ServerConfig, log: Pre
     log.close()
     (segment,) = finished(log.folder / "log")
     kept = segment.read_bytes()
-    ship_all(config.home, config.name, "digits", store, Shipped())
-    segment.write_bytes(kept)  # as if the shipper had been killed before it could delete it
-    ship_all(config.home, config.name, "digits", store, Shipped())
+    with held(log.folder / "owner.lock"):
+        ship_all(config.home, config.name, "digits", store, Shipped())
+        segment.write_bytes(kept)  # as if the shipper had been killed before it could delete it
+        ship_all(config.home, config.name, "digits", store, Shipped())
     assert logged(store).num_rows == 5
 
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,12 @@ def test_a_kill_at_any_step_is_counted_exactly(tmp_path: Path, step: str, monkey
         monkeypatch.setattr(SegmentWriter, "append", killed)
     elif step == "begun":
         original = Tally.begin
-        monkeypatch.setattr(Tally, "begin", lambda *given: (original(*given), killed()))
+
+        def begin(*given: Any) -> None:
+            original(*given)
+            killed()
+
+        monkeypatch.setattr(Tally, "begin", begin)
     elif step == "written":
         monkeypatch.setattr(SegmentWriter, "_finish", killed)
     else:
@@ -167,5 +173,5 @@ def _ask(url: str, answered: list[int], place: int) -> None:
         with Raw(url) as raw:
             while raw.ask(PREDICT)[0] == 200:
                 answered[place] += 1
-    except OSError:
+    except (OSError, AssertionError, ValueError, IndexError):  # the connection ended, in an answer or between two
         return

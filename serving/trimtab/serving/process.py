@@ -28,6 +28,7 @@ from trimtab.serving.keys import Keys, key_required
 from trimtab.serving.listening import listen, serve_metrics
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
+from trimtab.serving.shadow import Shadow
 from trimtab.serving.spool import finished
 from trimtab.serving.supervisor import Shipper
 from trimtab.serving.trace import make_tracing
@@ -141,12 +142,14 @@ def answer(
     app = InferenceApp(config, log, metrics, TokenFile(config.tokens, "feedback"), _site(log, metrics))
     keys = app.keys = Keys(config.tokens, key_required(config.require_key, config.host, []))
     tracing = app.tracing = make_tracing(settings.otlp_endpoint, config.model, config.name)
-    app.admission = Admission(lambda: app.traffic, config.runs, config.latency_ms, config.deadline_ms)
+    admission = app.admission = Admission(lambda: app.traffic, config.runs, config.latency_ms, config.deadline_ms)
+    shadow = app.shadow = Shadow(metrics, admission)
     batcher = app.batcher = Batcher(config.runs)
 
     def publish(traffic: Traffic) -> None:
         keys.required = key_required(config.require_key, config.host, traffic.auths)
         app.traffic = traffic
+        shadow.model = traffic.shadow
 
     follower = Follower(config, store, log, metrics, publish)
     try:
@@ -156,6 +159,7 @@ def answer(
             runner.run(_serve(app, rest, config, follower, lambda: ready(app.traffic), orders))
     finally:
         follower.stop()
+        shadow.close()
         log.close()
         batcher.close()
         tracing.close()

@@ -32,12 +32,14 @@ class Traffic:
         champion, canary: the loaded versions, or none.
         percent: the canary's share of the requests.
         why: why nothing serves, while there is no champion.
+        shadow: the loaded version that is asked beside them; it answers no request.
     """
 
     champion: LoadedModel | None = None
     canary: LoadedModel | None = None
     percent: int = 0
     why: str = "the server is starting"
+    shadow: LoadedModel | None = None
 
     @cached_property
     def body_bytes(self) -> int:
