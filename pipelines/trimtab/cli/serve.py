@@ -43,6 +43,9 @@ def serve(
     keep_alive_seconds: Annotated[float, typer.Option(min=0.1, help="How long an idle connection is kept.")] = 75.0,
     head_seconds: Annotated[float, typer.Option(min=0.1, help="How long a request's head may take to come.")] = 10.0,
     body_seconds: Annotated[float, typer.Option(min=0.1, help="How long its body may take.")] = 20.0,
+    hook_url: Annotated[
+        str, typer.Option(help="Where the hook's pages are, for the page's links; by default TRIMTAB_HOOK_URL.")
+    ] = "",
     require_key: Annotated[
         bool | None,
         typer.Option(
@@ -91,6 +94,7 @@ def serve(
         head_seconds=head_seconds,
         body_seconds=body_seconds,
         require_key=require_key,
+        hook_url=hook_url or settings.hook_url,
     )
 
     def say(ready: Ready) -> None:

@@ -53,7 +53,7 @@ class Client(Calls):
         self._pool = urllib3.PoolManager(maxsize=self.connections, timeout=self.timeout, retries=False)
 
     def _send(self, step: Step) -> Answer | None:
-        if isinstance(step, float):
+        if not isinstance(step, tuple):
             time.sleep(step)
             return None
         path, body, headers = step
@@ -93,7 +93,7 @@ class AsyncClient(Calls):
         self._pool, self._trouble = httpx.AsyncClient(timeout=self.timeout, limits=limits), httpx.HTTPError
 
     async def _send(self, step: Step) -> Answer | None:
-        if isinstance(step, float):
+        if not isinstance(step, tuple):
             await asyncio.sleep(step)
             return None
         path, body, headers = step

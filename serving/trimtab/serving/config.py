@@ -62,6 +62,7 @@ class ServerConfig:
         keep_alive_seconds: how long a connection that asks nothing more is kept.
         head_seconds: how long a request's head may take to arrive, and a new connection may say nothing.
         body_seconds: how long its body may take, and longer only while it comes at a fair rate.
+        hook_url: where the hook's own pages are, for the page's links; empty: no links.
         require_key: whether predictions need an API key; None: as the served version's project and `host` say.
         name: unique for each start; log files carry it.
     """
@@ -89,6 +90,7 @@ class ServerConfig:
     keep_alive_seconds: float = 75.0
     head_seconds: float = 10.0
     body_seconds: float = 20.0
+    hook_url: str = ""
     require_key: bool | None = None
     name: str = field(default_factory=server_name)
 

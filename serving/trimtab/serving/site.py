@@ -155,7 +155,7 @@ def describe(app: InferenceApp, champion: LoadedModel) -> dict[str, Any]:
         "canary_percent": app.traffic.percent if app.traffic.canary else 0,
         "schema": schema,
         "card": {**champion.card.facts, "report": bool(champion.card.report), "examples": bool(champion.card.examples)},
-        "hook": getattr(app.config, "hook_url", ""),
+        "hook": app.config.hook_url,
     }
 
 

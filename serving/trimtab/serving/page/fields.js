@@ -43,7 +43,7 @@ function number(field) {
     const value = Number(text.replace(",", "."));
     return Number.isFinite(value) ? value : bad(input, field.name + ": “" + text + "” is no number.");
   };
-  return { node: wrap(field, input), read, write: (value) => { input.value = value ?? ""; }, input };
+  return { node: wrap(field, input), read, write: (value) => { input.value = typeof value === "number" ? Number(value.toPrecision(7)) : ""; }, input };
 }
 
 // A few known categories are a list with a way out, as the model takes any; many, or none known, are a text with help.
@@ -83,6 +83,15 @@ function moment(field) {
 function text(field) {
   const input = make("input", { autocomplete: "off" });
   return { node: wrap(field, input), read: () => input.value.trim() || null, write: (value) => { input.value = value ?? ""; }, input };
+}
+
+// What the model looks at, and below it, folded away, what is only kept with the prediction.
+export function layOut(schema, fields) {
+  const node = (field) => fields.get(field.name)?.node;
+  const rest = schema.fields.filter((field) => !FEATURES.includes(field.kind)).map(node).filter(Boolean);
+  const features = schema.fields.filter((field) => FEATURES.includes(field.kind)).map(node);
+  if (!rest.length) return features;
+  return [...features, make("details", { className: "wide" }, make("summary", { textContent: "Kept with the prediction, not looked at by the model" }), ...rest)];
 }
 
 // The form's entries by field name. What is private and no feature has no use here: the log would not keep it.

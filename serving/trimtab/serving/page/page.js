@@ -4,7 +4,7 @@
 import { prepare, show } from "./answer.js";
 import { showCard } from "./card.js";
 import { $, ask } from "./common.js";
-import { makeFields } from "./fields.js";
+import { layOut, makeFields } from "./fields.js";
 import { prepareSlider } from "./slider.js";
 
 let facts = null, fields = new Map(), probabilities = [], stands = null, examples = [], turn = 0;
@@ -61,7 +61,7 @@ async function start() {
   document.title = $("title").textContent = "Try " + facts.model;
   $("about").textContent = "Predicts " + facts.schema.target.name + ". Serving: " + champion + (canary ? ", and " + canary + " for " + facts.canary_percent + " % of the requests" : "") + ".";
   fields = makeFields(facts.schema, complain);
-  $("fields").replaceChildren(...[...fields.values()].map((field) => field.node));
+  $("fields").replaceChildren(...layOut(facts.schema, fields));
   $("form").onsubmit = predict;
   $("example").hidden = !facts.card.examples;
   $("example").onclick = fill;
