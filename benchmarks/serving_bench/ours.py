@@ -32,10 +32,10 @@ SCHEMAS = {
         target=Target(name="digit", kind="category", classes=CLASSES),
     ),
 }
-# The same server whose prediction log takes nothing: what the log costs is the difference.
-WITHOUT_LOG = """import sys
-from trimtab.serving.log import PredictionLog
-PredictionLog.append = lambda self, row: None
+# The same server without a prediction log (no row may wait in memory): what the log costs is the difference.
+WITHOUT_LOG = """import functools, sys
+from trimtab.serving import config
+config.ServerConfig = functools.partial(config.ServerConfig, queue_rows=0)
 from trimtab.cli.app import main
 sys.argv[0] = "trimtab"
 sys.exit(main())
@@ -87,11 +87,12 @@ class Place:
 
     @contextlib.contextmanager
     def serve(self, name: str, *options: str, log: bool = True, row: str = "", label: str = "") -> Iterator[Server]:
-        """`trimtab serve` with its defaults: validation, metrics, prediction log and authentication on."""
+        """`trimtab serve` with its defaults and authentication: validation, metrics and prediction log are always on."""
         port, metrics = free_ports(2)
         binary = Path(sys.executable).with_name("trimtab")
         start = [str(binary)] if log else [sys.executable, "-c", WITHOUT_LOG]
-        command = [*start, "serve", name, "--port", str(port), "--metrics-port", str(metrics), *options]
+        command = [*start, "serve", name, "--require-key", "--port", str(port), *options]
+        command += ["--metrics-port", str(metrics)]
         requests = [row] if row else v1(one_row(), name, self.headers)
         with started(label or name, command, port, requests, self.folder, self.environ, metrics) as server:
             yield server

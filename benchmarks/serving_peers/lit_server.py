@@ -1,9 +1,6 @@
 """The ONNX model behind LitServe with its defaults: `python lit_server.py MODEL.onnx PORT`."""
 
-from __future__ import annotations
-
 import sys
-from typing import Any
 
 import litserve
 import numpy as np
@@ -11,18 +8,19 @@ import onnxruntime as ort
 
 
 class Mlp(litserve.LitAPI):
-    def setup(self, device: str) -> None:  # noqa: ARG002
+    # Without annotations, as LitServe's own examples: it makes a request model of one that it finds.
+    def setup(self, device):  # noqa: ARG002
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
 
-    def decode_request(self, request: Any) -> Any:
+    def decode_request(self, request):
         return np.array(request["instances"], np.float32)
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x):
         return self.session.run(["probabilities"], {"input": x})[0]
 
-    def encode_response(self, output: Any) -> Any:
+    def encode_response(self, output):
         return {"predictions": output.tolist()}
 
 
