@@ -162,16 +162,18 @@ def run_together(model: LoadedModel, parts: list[Tensors]) -> list[Array | Excep
     So rows that the graph cannot take fail their own request and no other.
     """
     if len(parts) > 1:
-        output = _try(model, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+        output = _try(model, *parts)
         ends = np.cumsum([len(next(iter(part.values()))) for part in parts])
         if not isinstance(output, Exception) and len(output) == ends[-1]:
             return list(np.split(output, ends[:-1]))
     return [_try(model, part) for part in parts]
 
 
-def _try(model: LoadedModel, tensors: Tensors) -> Array | Exception:
+def _try(model: LoadedModel, *parts: Tensors) -> Array | Exception:
     try:
-        return model.run(tensors)
+        if len(parts) == 1:
+            return model.run(parts[0])
+        return model.run({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     except Exception as error:  # noqa: BLE001 (ONNX Runtime's have no base class; it is raised where it is awaited)
         return error
 

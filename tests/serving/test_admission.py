@@ -1,0 +1,166 @@
+"""Admission by a clock of its own: what waits too long is refused, what has room is not, deadlines hold."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from trimtab.core.errors import RequestError
+from trimtab.serving.admission import CROWD, RATE_SECONDS, Admission, Overloaded, Slot, read_deadline
+from trimtab.serving.limits import Limits
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.turn = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def made(
+    clock: Clock, row_seconds: float = 0.1, runs: int = 1, latency_ms: float = 1000, deadline_ms: float = 30_000
+) -> Admission:
+    limits = Limits(latency_ms=latency_ms, deadline_ms=deadline_ms)
+    model = SimpleNamespace(row_seconds=row_seconds, limits=limits)
+    traffic: Any = SimpleNamespace(champion=model, canary=None)
+    return Admission(lambda: traffic, runs, clock=clock, turn=lambda: clock.turn)
+
+
+def fill(admission: Admission) -> list[Slot]:
+    """Requests until there is no more room."""
+    slots: list[Slot] = []
+    with pytest.raises(Overloaded) as refused:
+        slots.extend(entered(admission) for _ in range(100_000))
+    assert refused.value.status == 429
+    assert refused.value.retry_after > 0
+    return slots
+
+
+def entered(admission: Admission) -> Slot:
+    """A request whose body is whole."""
+    slot = admission.enter({}, {})
+    slot.check()
+    return slot
+
+
+def test_a_slow_model_takes_as_many_as_it_can_answer_in_time_and_recovers_at_once() -> None:
+    admission = made(Clock())
+    slots = fill(admission)
+    assert len(slots) == 6  # 0.6 of a second's latency, at ten a second
+    slots.pop().leave()
+    slots.append(entered(admission))
+    with pytest.raises(Overloaded):
+        admission.enter({}, {})
+    for slot in slots:
+        slot.leave()
+        slot.leave()  # giving back twice takes no room from others
+    assert admission.in_flight == 0
+    assert len(fill(admission)) == 6
+
+
+def test_one_request_always_has_room_however_slow_the_model_is() -> None:
+    assert len(fill(made(Clock(), row_seconds=60.0, runs=2))) == 2
+
+
+def test_a_body_on_its_way_takes_no_room() -> None:
+    admission = made(Clock())
+    waiting = [admission.enter({}, {}) for _ in range(500)]
+    assert admission.in_flight == 0
+    for slot in waiting[:6]:
+        slot.check()
+        slot.check()  # the second time only looks at the deadline
+    assert admission.in_flight == 6
+    with pytest.raises(Overloaded):
+        waiting[6].check()
+    waiting[6].leave()  # refused: it had no room to give back
+    assert admission.in_flight == 6
+
+
+def test_the_rate_is_measured_while_busy_and_forgotten_afterwards() -> None:
+    clock = Clock()
+    admission = made(clock)
+    slots = fill(admission)
+    for _ in range(200):  # a hundred leave in a second: batches make it faster than the warm-up promised
+        clock.turn = clock.now = clock.now + 0.01
+        slots.pop(0).leave()
+        slots.append(entered(admission))
+    assert admission.rate == pytest.approx(100, rel=0.2)
+    assert admission.room == pytest.approx(60, rel=0.2)
+    clock.now += RATE_SECONDS + 1
+    assert admission.rate == pytest.approx(10)
+
+
+def test_a_quick_model_refuses_what_waited_too_long_for_the_loop() -> None:
+    clock = Clock()
+    admission = made(clock, row_seconds=0.00001)
+    admission.enter({}, {}).leave()
+    clock.turn = clock.now = 2000.0
+    refused = 0
+    for _ in range(1000):  # a turn of the loop in which each request takes a millisecond
+        try:
+            admission.enter({}, {}).leave()
+        except Overloaded:
+            refused += 1
+        clock.now += 0.001
+    assert refused == pytest.approx(400, abs=2)
+    clock.turn = clock.now + 0.0005  # the next turn follows: what it reads waited for the whole one before
+    with pytest.raises(Overloaded):
+        admission.enter({}, {})
+    clock.turn = clock.now = clock.now + 1.0  # the loop had nothing to do
+    admission.enter({}, {}).leave()
+
+
+def test_a_stamp_of_arrival_counts_and_a_stalled_loop_refuses_nobody() -> None:
+    clock = Clock()
+    admission = made(clock, row_seconds=0.00001)
+    for _ in range(CROWD):
+        admission.enter({"arrived": clock.now - 5}, {}).leave()  # few, and late for another reason
+    with pytest.raises(Overloaded):
+        admission.enter({"arrived": clock.now - 5}, {})
+
+
+def test_deadlines_come_by_header_or_default_and_are_kept() -> None:
+    clock = Clock()
+    admission = made(clock, deadline_ms=2000)
+    slot = admission.enter({"arrived": clock.now - 0.5}, {})
+    assert slot.left() == pytest.approx(1.5)
+    hurried = admission.enter({}, {b"x-trimtab-deadline-ms": b"100"})
+    assert hurried.left() == pytest.approx(0.1)
+    clock.now += 0.2
+    with pytest.raises(Overloaded) as late:
+        hurried.check()
+    assert late.value.status == 504
+    assert admission.in_flight == 0
+    with pytest.raises(Overloaded) as late:
+        admission.enter({"arrived": clock.now - 1}, {b"x-trimtab-deadline-ms": b"100"})
+    assert late.value.status == 504
+    slot.check()
+    assert admission.in_flight == 1
+
+
+@pytest.mark.parametrize("given", [b"", b"0", b"-1", b"1.5", b"soon", b"99999999999", b"3600001", b"1" * 5000])
+def test_a_deadline_that_cannot_be_read_is_named(given: bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        read_deadline(given)
+    assert refused.value.status == 400
+    assert refused.value.object == "X-Trimtab-Deadline-Ms"
+
+
+def test_settings_override_the_project_and_a_new_version_brings_its_own() -> None:
+    clock = Clock()
+    slow: Any = SimpleNamespace(row_seconds=0.1, limits=Limits(latency_ms=1000))
+    slower: Any = SimpleNamespace(row_seconds=0.1, limits=Limits(latency_ms=3000))
+    serving: Any = SimpleNamespace(champion=slow, canary=None)
+    admission = Admission(lambda: serving, clock=clock, turn=lambda: clock.turn)
+    told = Admission(lambda: serving, latency_ms=500, clock=clock, turn=lambda: clock.turn)
+    assert len(fill(told)) == 3
+    for slot in fill(admission):
+        slot.leave()
+    serving = SimpleNamespace(champion=slower, canary=slow)
+    assert len(fill(admission)) == 18
