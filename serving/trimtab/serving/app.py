@@ -27,6 +27,7 @@ from trimtab.serving.http import (
     read_body,
     respond,
 )
+from trimtab.serving.memory import Memory
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ T = TypeVar("T")
 # A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
 INLINE_BYTES = 32_768
 INLINE_SECONDS = 0.002
+# Feedback has 1,000 labels at most: a thousand characters each, and as much again for what stands around them.
+FEEDBACK_BYTES = 2_000_000
 FAILED = b'{"error":"an error in the server; its log has the details"}'
 PAGE = {"/", "/page.json"}
 SITE = {"/", "/page.json", "/openapi.json", "/docs", "/feedback"}
@@ -91,6 +94,7 @@ class InferenceApp:
         self._site_lock = asyncio.Lock()
         self.shadow: Shadow | None = None
         self.ids = Ids()
+        self.memory = Memory()
         self._seen, self._quick = self.traffic, True
         v1_path, v2_path = f"/v1/models/{config.model}:predict", f"/v2/models/{config.model}/infer"
         self.routes = {v1_path.encode(): v1.CODEC, v2_path.encode(): v2.CODEC}
@@ -145,10 +149,13 @@ class InferenceApp:
     async def _answer(self, scope: Scope, receive: Receive, send: Send, codec: Codec, named: str | None = None) -> None:
         """The long way: read, choose, compute, record, answer; a request is counted whatever becomes of it."""
         exchange = Exchange(self, codec, dict(scope["headers"]))
+        limit = self.config.body_bytes or self.traffic.body_bytes
+        share = self.memory.share(limit)
         self.metrics.in_flight.inc()
         try:
             exchange.enter(scope)
-            body = await read_body(exchange.headers, receive, self.config.body_bytes or self.traffic.body_bytes)
+            body = await read_body(exchange.headers, receive, limit, share)
+            await share.parse(body)
             model = exchange.choose(len(body), named)
             answer = await self._compute(codec, model, body, exchange)
             await respond(send, 200, answer.body, exchange.fields(answer))
@@ -161,6 +168,7 @@ class InferenceApp:
             logger.exception("answering failed", extra=exchange.told())
             await respond(send, 500, FAILED)
         finally:
+            share.release()
             self.metrics.in_flight.dec()
             exchange.leave()
 
@@ -235,7 +243,12 @@ class InferenceApp:
                     "~/.config/trimtab/token, on the machine that started the server",
                 )
             check_json(headers)
-            body = await read_body(headers, receive, self.config.body_bytes or self.traffic.body_bytes)
+            limit = min(self.config.body_bytes or self.traffic.body_bytes, FEEDBACK_BYTES)
+            share = self.memory.share(limit)
+            try:
+                body = await read_body(headers, receive, limit, share)
+            finally:
+                share.release()
         site = await self.warm_site()
         sent = False
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
+
+if TYPE_CHECKING:
+    from trimtab.serving.memory import Share
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,11 +39,17 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, share: Share) -> bytes:
     """The request's body, counted as it comes, whatever its headers claim.
 
+    Args:
+        headers: the request's.
+        receive: gives the pieces.
+        limit: most bytes.
+        share: of the process's memory, which a body that comes in pieces takes from.
+
     Raises:
-        RequestError: 413, it is longer than `limit` bytes.
+        RequestError: 413, it is longer than `limit` bytes; 429, there is no memory for it now.
         ClientGone: the client went away.
     """
     length = headers.get(b"content-length")
@@ -55,6 +64,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
             raise too_long(limit, f"{len(body)} bytes")
         return body
     chunks, size = [body], len(body)
+    share.hold(size)
     while message.get("more_body"):
         if size > limit:
             raise too_long(limit, f"more than {limit} bytes")
@@ -63,6 +73,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
             raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
+        share.hold(len(chunk))
         chunks.append(chunk)
     if size > limit:
         raise too_long(limit, f"more than {limit} bytes")
@@ -74,6 +85,7 @@ def too_long(limit: int, got: str) -> RequestError:
     return RequestError(
         413,
         "the body is too long",
+        object="body",
         expected=f"at most {limit} bytes",
         got=got,
         hint="send fewer instances in one request",
