@@ -34,7 +34,7 @@ export function showCard({ card, hook, model, schema }) {
   ].filter(([, value]) => value);
   $("origin").replaceChildren(...origin.flatMap(([term, value]) => [make("dt", { textContent: term }), make("dd", { textContent: value })]));
   $("limits").replaceChildren(...(card.limits ?? []).map((line) => make("li", { textContent: line })));
-  const links = [...(card.report ? [["The whole evaluation report", "page/report.html"]] : []), ["How to call it: the API", "docs"], ...hookLinks(hook, model)];
+  const links = [...(card.report ? [["The whole evaluation report", card.report]] : []), ["How to call it: the API", "docs"], ...hookLinks(hook, model)];
   $("links").replaceChildren(...links.map(([textContent, href]) => make("li", {}, make("a", { textContent, href }))));
   $("card").hidden = false;
 }

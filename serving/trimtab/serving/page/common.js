@@ -45,7 +45,7 @@ function askKey(why) {
   });
 }
 
-// One request; a 401 asks for a key and tries again, until it is accepted or the person gives up.
+// One request; a 401 or 403 asks for a key and tries again, until it is accepted or the person gives up.
 export async function ask(path, body) {
   for (;;) {
     const headers = { ...(body === undefined ? {} : { "content-type": "application/json" }), ...(key ? { authorization: "Bearer " + key } : {}) };
@@ -61,6 +61,6 @@ export async function ask(path, body) {
     if (answer.ok) return { data, headers: answer.headers, took };
     const error = new Error(data.error || "The server answered " + answer.status);
     error.field = data.object;
-    if (answer.status !== 401 || !(await askKey(key ? data.error : ""))) throw error;
+    if (![401, 403].includes(answer.status) || !(await askKey(key ? data.error : ""))) throw error;
   }
 }

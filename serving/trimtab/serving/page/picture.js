@@ -99,7 +99,7 @@ export function picture(field, hint, complain) {
     make("button", { type: "button", textContent: "Clear", onclick: clear }),
     make("button", { type: "button", textContent: "Invert", onclick: invert }));
   if (colour) tools.append(make("label", { htmlFor: colour.id, textContent: "Colour" }), colour);
-  const node = make("div", { className: "field wide" }, make("label", { htmlFor: id, textContent: field.name }), canvas,
+  const node = make("div", { className: "field wide" }, make("span", { className: "name", textContent: field.name }), canvas,
     make("span", { className: "dim", id: id + "-hint", textContent: [hint, field.shape.join(" × ") + " pixels"].filter(Boolean).join(" · ") }), tools,
     make("div", { className: "row" }, make("label", { htmlFor: upload.id, textContent: "or take a file:" }), upload));
 
