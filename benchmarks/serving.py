@@ -59,6 +59,7 @@ def figures(found: dict[str, Any]) -> dict[str, float | None]:
     # Beyond the twelve above: what else is promised, and what stands beside it.
     shown["shipper_rss_mb"] = found.get("cpu", {}).get("shipper", {}).get("rss_mb")
     shown["shipper_cpu_us_a_row"] = found.get("cpu", {}).get("shipper", {}).get("cpu_us_a_row")
+    shown["batching_gain_over_own_unbatched"] = median("adaptive", "gain_over_own_unbatched")
     shown |= {f"batch_1000_{name}_over_raw": median("batch", "time_over_raw", p) for name, p in PROTOCOLS.items()}
     started = found.get("start", {}).get("rows", {}).get("trimtab", {}).get("median", {})
     shown["start_seconds"] = started.get("seconds")

@@ -177,7 +177,8 @@ def closed(connections: list[Connection], seconds: float, requests: list[bytes])
 def opened(load: Load, connections: list[Connection], requests: list[bytes]) -> Tally:
     """Requests at a fixed rate, each on a free connection, a new one where none is free."""
     seen, now = Tally(), time.perf_counter
-    free, busy = list(connections), {}
+    free = list(connections)
+    busy: dict[socket.socket, Connection] = {}
     start, n, total = now() + 0.01, 0, int(load.rate * load.seconds)
     while n < total or busy:
         due = start + n / load.rate
@@ -262,7 +263,7 @@ class Generator:
         """Send, and return what `report` says."""
         self._say("go")
         facts: dict[str, Any] = json.loads(self._hear())
-        self._process.wait(60)
+        self._process.communicate(timeout=60)
         return facts
 
     def _say(self, line: str) -> None:

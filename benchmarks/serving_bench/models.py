@@ -82,7 +82,7 @@ def resnet18(seed: int = 0) -> bytes:
     from onnx import numpy_helper
 
     graph = Graph(seed)
-    graph.weights.append(numpy_helper.from_array(np.float32(1 / 255), "scale"))
+    graph.weights.append(numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"))
     x = graph.add("Mul", [graph.add("Transpose", ["image"], perm=[0, 3, 1, 2]), "scale"])
     x = graph.add("Relu", [graph.conv(x, 3, 64, 7, 2)])
     x = graph.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])

@@ -87,7 +87,7 @@ class Place:
 
     @contextlib.contextmanager
     def serve(self, name: str, *options: str, log: bool = True, row: str = "", label: str = "") -> Iterator[Server]:
-        """`trimtab serve` with its defaults and authentication: validation, metrics and prediction log are always on."""
+        """`trimtab serve` with keys asked for; validation, metrics and prediction log are always on."""
         port, metrics = free_ports(2)
         binary = Path(sys.executable).with_name("trimtab")
         start = [str(binary)] if log else [sys.executable, "-c", WITHOUT_LOG]

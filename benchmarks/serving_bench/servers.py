@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from benchmarks.serving_bench import processes
 from benchmarks.serving_bench.environments import NotInstalled, python_of
 from benchmarks.serving_bench.requests import plain, rows, v1, v2
@@ -140,11 +142,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def bare(model: Path, folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """The yardstick."""
+def bare(model: Path, folder: Path, row: str = "") -> contextlib.AbstractContextManager[Server]:
+    """The yardstick; `row` is its first request, where the model is another than the small one."""
     port = free_ports(1)[0]
     command = [sys.executable, str(PEERS / "bare.py"), str(model), str(port)]
-    return started("bare", command, port, v1(one_row(), "mlp", {}), folder)
+    return started("bare", command, port, [row] if row else v1(one_row(), "mlp", {}), folder)
 
 
 def kserve(model: Path, folder: Path) -> contextlib.AbstractContextManager[Server]:
@@ -195,7 +197,7 @@ STARTERS: dict[str, Callable[[Path, Path], contextlib.AbstractContextManager[Ser
 }  # fmt: skip
 
 
-def one_row() -> list:
+def one_row() -> list[np.ndarray[Any, Any]]:
     """The requests' rows: one of 64 numbers each."""
     return rows(64, 1, (64,))
 
