@@ -1,6 +1,7 @@
 """Tiny real models as bundles: built with onnx.helper, signed, published, promoted; a server in a child process.
 
 `digits`: one 8×8 image and a key, ten classes. `numbers`: four numbers in one input, regression.
+`heavy`: the same task, some milliseconds a row.
 `mixed`: a number, a nullable number, a category, a private name; two classes.
 """
 
@@ -49,7 +50,7 @@ MIXED = Schema(
     target=Target(name="churn", kind="category", classes=("no", "yes")),
 )
 HIDDEN = NUMBERS.model_copy(update={"fields": (*NUMBERS.fields, Field(name="who", kind="id", private="hash"))})
-SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN}
+SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN, "heavy": NUMBERS}
 
 
 def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False, card: bool = False) -> None:
@@ -113,7 +114,7 @@ def _write_card(folder: Path, schema: Schema, answers: np.ndarray[Any, Any]) -> 
 def _rows(kind: str, rng: np.random.Generator, n: int) -> dict[str, Any]:
     if kind == "digits":
         return {"image": rng.uniform(0, 16, (n, 8, 8)).astype(np.float32)}
-    if kind in {"numbers", "hidden"}:
+    if kind in {"numbers", "hidden", "heavy"}:
         rows = rng.normal(size=(n, 4)).astype(np.float32)
         rows[0, 3] = np.nan
         return {"input": rows}
@@ -154,6 +155,35 @@ def _numbers(rng: np.random.Generator) -> Any:
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 4])],
         [helper.make_tensor_value_info("value", TensorProto.FLOAT, ["n", 1])],
         [weights, zero],
+    )
+
+
+def _heavy(rng: np.random.Generator) -> Any:
+    """The same task, some milliseconds a row on any machine: one matrix of a million weights, sixty times."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    wide = 1024
+    weights = [
+        numpy_helper.from_array(rng.normal(size=(4, wide)).astype(np.float32), "first"),
+        numpy_helper.from_array((rng.normal(size=(wide, wide)) / wide**0.5).astype(np.float32), "w"),
+        numpy_helper.from_array((rng.normal(size=(wide, 1)) / wide).astype(np.float32), "last"),
+        numpy_helper.from_array(np.zeros(1, np.float32), "zero"),
+    ]
+    nodes = [
+        helper.make_node("IsNaN", ["input"], ["nan"]),
+        helper.make_node("Where", ["nan", "zero", "input"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "first"], ["h0"]),
+    ]
+    for i in range(60):
+        nodes += [
+            helper.make_node("MatMul", [f"h{i}", "w"], [f"m{i}"]),
+            helper.make_node("Tanh", [f"m{i}"], [f"h{i + 1}"]),
+        ]
+    return _model(
+        [*nodes, helper.make_node("MatMul", ["h60", "last"], ["value"])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("value", TensorProto.FLOAT, ["n", 1])],
+        weights,
     )
 
 
@@ -198,7 +228,7 @@ def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: lis
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
-_GRAPHS = {"digits": _digits, "numbers": _numbers, "mixed": _mixed, "hidden": _numbers}
+_GRAPHS = {"digits": _digits, "numbers": _numbers, "mixed": _mixed, "hidden": _numbers, "heavy": _heavy}
 
 
 # `trimtab serve` without importing every other command.
