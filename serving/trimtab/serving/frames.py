@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,23 +57,23 @@ class Privacy:
         key: the hash's key, the same for all servers whose logs shall be joined.
 
     Attributes:
-        matrix: names of the features that stay in the matrix, in order.
+        private: whether anything is.
     """
 
     def __init__(self, schema: Schema, key: bytes) -> None:
         self._dropped = frozenset(field.name for field in schema.fields if field.private == "drop")
         self._hashed = frozenset(field.name for field in schema.fields if field.private == "hash")
+        self.private = bool(self._dropped or self._hashed)
         self._key = key
         self._features = [field.name for field in schema.features]
-        self.matrix = matrix_names(schema)
         self._stay = [place for place, field in enumerate(schema.features) if not field.private]
         self._single = schema.single_input and MATRIX not in schema.by_name
 
     def clean(self, rows: list[dict[str, Any]] | Columns) -> list[dict[str, Any]] | Columns:
         """The rows, objects or columns, without private values; the given ones stay as they are."""
-        if not self._dropped and not self._hashed:
+        if not self.private:
             return rows
-        if isinstance(rows, Mapping):
+        if not isinstance(rows, list):
             return self._columns(rows)
         cleaned = []
         for record in rows:
@@ -121,57 +122,55 @@ def encode(rows: Sequence[Answered], privacy: Mapping[str, Privacy]) -> list[byt
     Raises:
         Exception: a value is of no type that can be written (numpy's or orjson's own error).
     """
-    parts: dict[Any, list[tuple[Answered, Any]]] = {}
+    parts: dict[Any, list[Answered]] = {}
+    forms = {(row.version, *row.records) if type(row.records) is not list else row.version for row in rows}
+    if len(forms) == 1:
+        return [_frame(rows, privacy[rows[0].version])]
     for row in rows:
-        records = privacy[row.version].clean(row.records)
-        parts.setdefault(_form(row, records), []).append((row, records))
-    return [_frame([row for row, _ in part], [records for _, records in part]) for part in parts.values()]
+        form = (row.version, *row.records) if type(row.records) is not list else row.version
+        parts.setdefault(form, []).append(row)
+    return [_frame(part, privacy[part[0].version]) for part in parts.values()]
 
 
-def _form(row: Answered, records: list[dict[str, Any]] | Columns) -> Any:
-    """Requests of the same form go into one frame."""
-    if isinstance(records, Mapping):
-        return row.version, tuple(records), tuple(map(type, records.values()))
-    return row.version
-
-
-def _frame(rows: list[Answered], records: list[Any]) -> bytes:
-    counts = [len(row.outputs) for row in rows]
+def _frame(rows: Sequence[Answered], privacy: Privacy) -> bytes:
+    # All requests' versions, all their ids, and so on: turning the table is cheaper than walking it.
+    versions, uuids, times, latencies, shares, records, outputs, probabilities, requests, traces = zip(
+        *rows, strict=True
+    )
     head: dict[str, Any] = {
-        "v": rows[0].version,
-        "i": [row.uuid for row in rows],
-        "k": counts,
-        "t": [row.micros for row in rows],
-        "l": [row.latency_ms for row in rows],
-        "s": [row.share for row in rows],
-        "y": [value for row in rows for value in row.outputs],
+        "v": versions[0],
+        "i": uuids,
+        "k": list(map(len, outputs)),
+        "t": times,
+        "l": latencies,
+        "s": shares,
+        "y": list(chain.from_iterable(outputs)),
         "c": [],
     }
-    for letter, name in (("q", "request"), ("w", "trace")):
-        values = [getattr(row, name) for row in rows]
-        if any(values):
-            head[letter] = values
+    head |= {letter: values for letter, values in (("q", requests), ("w", traces)) if any(values)}
     body: list[bytes] = []
 
-    def add(name: str, arrays: list[Array]) -> None:
+    def add(name: str, arrays: Sequence[Array]) -> None:
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         if len(joined) != len(head["y"]):
             raise ValueError(f"column {name!r} holds {len(joined)} rows of {len(head['y'])}")
         head["c"].append([name, joined.dtype.str, joined.shape])
         body.append(joined.tobytes())
 
-    if rows[0].probabilities is not None:
-        add(PROBABILITIES, [row.probabilities for row in rows if row.probabilities is not None])
-    if isinstance(records[0], Mapping):
-        lists: dict[str, list[Any]] = {}
-        for name, first in records[0].items():
-            if isinstance(first, np.ndarray) and first.dtype.kind in "fiub":
-                add(name, [columns[name] for columns in records])
-            else:
-                lists[name] = [_plain(value) for columns in records for value in columns[name]]
-        head["j"] = lists
+    if probabilities[0] is not None:
+        add(PROBABILITIES, probabilities)
+    if privacy.private:
+        records = tuple(map(privacy.clean, records))
+    if type(records[0]) is list:
+        head["r"] = list(chain.from_iterable(records))
     else:
-        head["r"] = [record for one in records for record in one]
+        head["j"] = {}
+        for name in records[0]:
+            values = [columns[name] for columns in records]
+            if all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in values):
+                add(name, values)
+            else:
+                head["j"][name] = [_plain(value) for value in chain.from_iterable(values)]
     encoded = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join([LENGTHS.pack(len(encoded), sum(map(len, body))), encoded, *body])
 
@@ -181,6 +180,34 @@ def _plain(value: Any) -> Any:
     while isinstance(value, np.ndarray) and value.shape == (1,):
         value = value[0]
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def join(found: Sequence[Frame]) -> list[Frame]:
+    """Frames of the same form as one: a column is then made of many rows at once."""
+    parts: dict[Any, list[Frame]] = {}
+    for frame in found:
+        head, columns = frame
+        form = (
+            tuple((name, array.shape[1:]) for name, array in columns.items()),
+            tuple(head.get("j", ())),
+            "r" in head,
+        )
+        parts.setdefault(form, []).append(frame)
+    return [_joined(part) if len(part) > 1 else part[0] for part in parts.values()]
+
+
+def _joined(part: list[Frame]) -> Frame:
+    heads = [frame.head for frame in part]
+    head: dict[str, Any] = {"v": heads[0]["v"]}
+    for letter in ("i", "k", "t", "l", "s", "y", *(letter for letter in "r" if letter in heads[0])):
+        head[letter] = [value for one in heads for value in one[letter]]
+    for letter in ("q", "w"):
+        if any(letter in one for one in heads):
+            head[letter] = [value for one in heads for value in one.get(letter) or [""] * len(one["i"])]
+    if "j" in heads[0]:
+        head["j"] = {name: [value for one in heads for value in one["j"][name]] for name in heads[0]["j"]}
+    names = part[0].columns
+    return Frame(head, {name: np.concatenate([frame.columns[name] for frame in part]) for name in names})
 
 
 def decode(body: bytes, start: int = 0) -> Iterator[tuple[Frame, int]]:

@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 
 from trimtab.core import labels, predictions
-from trimtab.serving.frames import MATRIX, PROBABILITIES, Frame, matrix_names
+from trimtab.serving.frames import MATRIX, PROBABILITIES, Frame, join, matrix_names
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
@@ -32,19 +32,18 @@ def log_table(frames: Sequence[Frame], schema: Schema) -> pa.Table:
         ValueError: a frame is not what the schema says.
     """
     target = predictions.log_schema(schema)
-    tables = [pa.Table.from_arrays(list(_arrays(frame, schema, target)), schema=target) for frame in frames]
+    tables = [pa.Table.from_arrays(list(_arrays(frame, schema, target)), schema=target) for frame in join(frames)]
     return pa.concat_tables(tables)
 
 
 def _arrays(frame: Frame, schema: Schema, target: pa.Schema) -> Iterator[pa.Array]:
     head, columns = frame
     counts = np.array(head["k"])
-    fields = {field.name: field for field in schema.fields}
-    records = head.get("r")
+    fields, matrix = {field.name for field in schema.fields}, _matrix(frame, schema)
     for column in target:
         name, kind = column.name, column.type
         if name in fields:
-            yield _field(frame, name, kind, records, schema)
+            yield _field(frame, name, kind, matrix)
         elif name == "_id":
             yield pa.array([f"{uuid}-{row}" for uuid, n in zip(head["i"], head["k"], strict=True) for row in range(n)])
         elif name == "_time":
@@ -58,20 +57,26 @@ def _arrays(frame: Frame, schema: Schema, target: pa.Schema) -> Iterator[pa.Arra
             yield pa.array(head["y"], type=kind)
 
 
-def _field(
-    frame: Frame, name: str, kind: pa.DataType, records: list[dict[str, Any]] | None, schema: Schema
-) -> pa.Array:
+def _matrix(frame: Frame, schema: Schema) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns of the frame's matrix by the names of their fields."""
+    if MATRIX not in frame.columns or MATRIX in schema.by_name:
+        return {}
+    columns = np.ascontiguousarray(frame.columns[MATRIX].T, np.float64)
+    return dict(zip(matrix_names(schema), columns, strict=True))
+
+
+def _field(frame: Frame, name: str, kind: pa.DataType, matrix: dict[str, np.ndarray[Any, Any]]) -> pa.Array:
     """One field of the frame's rows; null where the request left it out."""
     columns = frame.columns
-    if records is not None:
-        return _typed([record.get(name) for record in records], kind)
+    if "r" in frame.head:
+        return _typed([record.get(name) for record in frame.head["r"]], kind)
+    if name in matrix:
+        return _numbers(matrix[name], kind)
     if name in columns:
         values = columns[name]
         return _lists(values, kind) if pa.types.is_list(kind) else _numbers(values.reshape(frame.rows), kind)
     if name in frame.head["j"]:
         return _typed(frame.head["j"][name], kind)
-    if MATRIX in columns and name in (names := matrix_names(schema)):
-        return _numbers(columns[MATRIX][:, names.index(name)], kind)
     return pa.nulls(frame.rows, kind)
 
 
