@@ -20,8 +20,8 @@ LATENCY_MS = 5
 def heavy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     place = Place(tmp_path_factory.mktemp("overload"))
     place.serve("heavy", "heavy")
-    options = ("--latency-ms", str(LATENCY_MS), "--max-connections", str(CONNECTIONS), "--keep-alive-seconds", "2")
-    options += ("--head-seconds", "2")
+    options = ["--latency-ms", str(LATENCY_MS), "--max-connections", str(CONNECTIONS), "--keep-alive-seconds", "2"]
+    options += ["--head-seconds", "2"]
     with running(place, "heavy", *options) as server:
         yield server
 
