@@ -174,7 +174,11 @@ def main() -> None:
     try:
         for name in parts:
             say(f"== {name}: {(PARTS[name].__doc__ or '').splitlines()[0]}")
-            found[name] = PARTS[name](run)
+            try:
+                found[name] = PARTS[name](run)
+            except (RuntimeError, OSError) as error:  # a server that fails must not cost the other parts
+                found[name] = {"missing": {"all of it": str(error)}}
+                say(f"{name} failed: {error}")
     finally:
         if asked.keep:
             say(f"kept: {folder}")
@@ -190,6 +194,8 @@ def main() -> None:
     for part, name, why in [(p, n, w) for p, f in found.items() for n, w in f.get("missing", {}).items()]:
         say(f"{part}: {name} is missing: {why.splitlines()[-1][:200] if why else ''}")
     say(f"{seconds:.0f} s; {asked.out}")
+    if any("all of it" in facts.get("missing", {}) for facts in found.values()):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
