@@ -58,6 +58,7 @@ def figures(found: dict[str, Any]) -> dict[str, float | None]:
     shown["rss_mb"] = found.get("cpu", {}).get("rss_mb")
     # Beyond the twelve above: what else is promised, and what stands beside it.
     shown["shipper_rss_mb"] = found.get("cpu", {}).get("shipper", {}).get("rss_mb")
+    shown["v1_cpu_over_bare_with_shipper"] = median("cpu", "with_shipper")
     shown["shipper_cpu_us_a_row"] = found.get("cpu", {}).get("shipper", {}).get("cpu_us_a_row")
     shown["batching_gain_over_own_unbatched"] = median("adaptive", "gain_over_own_unbatched")
     shown |= {f"batch_1000_{name}_over_raw": median("batch", "time_over_raw", p) for name, p in PROTOCOLS.items()}
@@ -98,6 +99,22 @@ def table(found: dict[str, Any], shown: dict[str, float | None]) -> list[str]:
             verdict = "" if not wanted else ("holds" if holds(value, wanted) else "DOES NOT HOLD")
             lines.append(f"{name:<32} {value:>12.3f}   {wanted:<8} {verdict}")
     return lines
+
+
+def doubts(found: dict[str, Any], load_before: float) -> list[str]:
+    """What makes this run's figures less sure."""
+    said = []
+    if load_before > 0.3:
+        said.append(f"The machine was busy before the start (load {load_before:.1f}): compare ratios, not times.")
+    for part, facts in found.items():
+        for name, row in facts.get("rows", {}).items():
+            if row["median"].get("client_cores", 0) > 0.9:
+                said.append(f"{part}: {name} may be faster than told: the load generator had no more to give.")
+        for key in ("cpu_over_bare", "rps_over"):
+            for name, ratio in facts.get(key, {}).items():
+                if ratio["high"] > 1.3 * ratio["low"]:
+                    said.append(f"{part}: {name}, {key}: from {ratio['low']:.2f} to {ratio['high']:.2f} over repeats.")
+    return said
 
 
 def plot(found: dict[str, Any], path: Path) -> None:
@@ -193,6 +210,7 @@ def main() -> None:
     say("\n".join(table(found, shown)))
     for part, name, why in [(p, n, w) for p, f in found.items() for n, w in f.get("missing", {}).items()]:
         say(f"{part}: {name} is missing: {why.splitlines()[-1][:200] if why else ''}")
+    say("\n".join(doubts(found, facts["load_average_before"])))
     say(f"{seconds:.0f} s; {asked.out}")
     if any("all of it" in facts.get("missing", {}) for facts in found.values()):
         raise SystemExit(1)

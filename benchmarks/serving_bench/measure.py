@@ -54,6 +54,7 @@ def under(server: Server, load: Load, *, requests: list[str] | None = None) -> d
         **facts,
         "cpu_us": round(1e6 * used.cpu / good, 2),
         "cores": round(used.cpu / load.seconds, 3),
+        "client_cores": round(facts["client_cpu_s"] / load.seconds, 3),
         "shipper_cpu_s": round(used.shipper_cpu, 3),
         "rss_mb": round(peak.worker, 1),
         "shipper_rss_mb": round(peak.shipper, 1),

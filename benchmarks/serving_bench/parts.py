@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,7 @@ def cpu(run: Run) -> Facts:
             missing["trimtab V2 binary"] = str(error)
             del cases["trimtab V2 binary"]
         cases |= {peer: (server, server.requests) for peer, server in theirs.items()}
+        idle = idling([bare, mine, *theirs.values()])
         found = interleaved(run, Load(0, [], 8, run.seconds), cases)
         shipped = drained(mine)
     base = found["bare V1"]
@@ -114,10 +115,24 @@ def cpu(run: Run) -> Facts:
         "cpu_over_bare_of_the_same_protocol": same,
         "rps_over": {p: ratios(v1, found[p], "rps") for p in theirs},
         "cpu_of": {p: ratios(found[p], v1, "cpu_us") for p in theirs},
+        "with_shipper": whole(base, v1, shipped),
+        "idle_cores": idle,
         "rss_mb": max(row["rss_mb"] for p in over for row in found[p]),
         "shipper": shipped,
         "missing": missing,
     }
+
+
+def idling(running: list[Server], seconds: float = 2.0) -> dict[str, float]:
+    """Cores that each server uses while nobody asks it: what it takes from the others while they are measured."""
+    before = {one.name: one.use() for one in running}
+    time.sleep(seconds)
+    return {one.name: round(one.use().since(before[one.name]).cpu / seconds, 4) for one in running}
+
+
+def whole(base: list[Facts], v1: list[Facts], shipped: Facts) -> dict[str, float]:
+    """CPU of answering and of shipping the log together, a V1 request, over the bare app's."""
+    return spread([(a["cpu_us"] + shipped["cpu_us_a_row"]) / b["cpu_us"] for a, b in zip(v1, base, strict=True)])
 
 
 def drained(server: Server, limit: float = 120.0) -> Facts:
@@ -140,16 +155,18 @@ def drained(server: Server, limit: float = 120.0) -> Facts:
 
 
 def rate(run: Run) -> Facts:
-    """500 requests a second, whatever the answers do: latencies of V1 rows."""
+    """500 requests a second, whatever the answers do: latencies of one row. A peer runs alone, a third as often."""
     place, graph = run.place("rate"), run.graph()
     name = place.promote("mlp", graph.read_bytes())
-    with contextlib.ExitStack() as stack:
-        mine = stack.enter_context(place.serve(name, label="trimtab"))
-        bare = stack.enter_context(servers.bare(graph, run.folder))
-        theirs, missing = stack.enter_context(servers.peers(graph, run.folder, run.peers))
-        cases = {one.name: (one, one.requests) for one in (mine, bare, *theirs.values())}
-        load = Load(0, [], 16, max(5.0, run.seconds), rate=500)
-        found = interleaved(run, load, cases)
+    load = Load(0, [], 16, max(5.0, run.seconds), rate=500)
+    with place.serve(name, label="trimtab") as mine, servers.bare(graph, run.folder) as bare:
+        found = interleaved(run, load, {one.name: (one, one.requests) for one in (mine, bare)})
+    missing: dict[str, str] = {}
+    for peer in run.peers:
+        with servers.peers(graph, run.folder, (peer,)) as (theirs, why):
+            missing |= why
+            fewer = replace(run, repeats=-(-run.repeats // 3))
+            found |= interleaved(fewer, load, {one.name: (one, one.requests) for one in theirs.values()})
     tail = {name: spread([row["p99_ms"] / row["p50_ms"] for row in rows]) for name, rows in found.items()}
     return {"rows": packed(found), "p99_over_p50": tail, "missing": missing}
 
