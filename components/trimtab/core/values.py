@@ -86,9 +86,7 @@ def _wrong(field: Field, value: object, row: int, expected: str = "") -> NoRetur
     message = f"field {field.name!r} is missing or null" if missing else f"field {field.name!r} is not {expected}"
     if nan:
         message = f"field {field.name!r} is NaN"
-    raise RequestError(
-        400, message, object=field.name, expected=expected, got="" if missing else describe(value), rows=[row]
-    )
+    raise RequestError(400, message, object=field.name, expected=expected, got=describe(value), rows=[row])
 
 
 def _number(field: Field) -> Parse:
@@ -140,6 +138,7 @@ def _image(field: Field) -> Parse:
                 f"field {field.name!r} holds NaN or an infinite value",
                 object=field.name,
                 expected="finite numbers",
+                got="NaN, infinity, or a number beyond 32 bits",
                 rows=[row],
             )
         return array.astype(np.float32).reshape(shape)

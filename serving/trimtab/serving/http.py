@@ -24,6 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 STATUS = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+JSON_LENGTH = b"inference-header-content-length"
 JSON = (b"content-type", b"application/json")
 
 
@@ -115,7 +116,7 @@ def check_content(headers: Mapping[bytes, bytes], binary: bool) -> None:
     Raises:
         RequestError: 415.
     """
-    if binary and b"inference-header-content-length" in headers:
+    if binary and JSON_LENGTH in headers:
         check_plain(headers)
     else:
         check_json(headers)
@@ -138,7 +139,7 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
             "the content type is not understood",
             object="Content-Type",
             expected="application/json",
-            got=kind[:100].decode("latin-1"),
+            got=kind[:100].decode("latin-1") or "an empty one",
         )
     charset = kind.lower().partition(b"charset=")[2].strip(b' "')
     if charset not in {b"", b"utf-8", b"utf8"}:
@@ -170,6 +171,7 @@ def _no_json(error: orjson.JSONDecodeError) -> RequestError:
         return RequestError(
             400,
             f"the body is no JSON: it holds {name} (character {error.pos})",
+            object="body",
             expected="finite numbers, or null where a value is missing",
             got=name,
         )
@@ -177,9 +179,13 @@ def _no_json(error: orjson.JSONDecodeError) -> RequestError:
         return RequestError(
             400,
             f"the body holds a number that is too large (character {error.pos})",
+            object="body",
             expected="numbers within a 32-bit float's range, ±3.4e38",
+            got="one that no float holds",
         )
-    return RequestError(400, "the body is no JSON", expected="a JSON object in UTF-8", got=str(error)[:200])
+    return RequestError(
+        400, "the body is no JSON", object="body", expected="a JSON object in UTF-8", got=str(error)[:200]
+    )
 
 
 def parse_object(body: bytes, example: str) -> dict[str, Any]:
@@ -190,7 +196,7 @@ def parse_object(body: bytes, example: str) -> dict[str, Any]:
     """
     value = parse_json(body)
     if not isinstance(value, dict):
-        raise RequestError(400, "the body is no JSON object", expected=example, got=describe(value))
+        raise RequestError(400, "the body is no JSON object", object="body", expected=example, got=describe(value))
     return value
 
 

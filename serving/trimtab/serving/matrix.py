@@ -7,6 +7,7 @@ to the reader that looks at each value and says which one is wrong.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -52,8 +53,8 @@ class Matrix:
         )
         get = itemgetter(*self._names)
         self._pick: Callable[[dict[str, Any]], Sequence[Any]] = get if self.width > 1 else lambda row: (get(row),)
-        self._narrow = struct.Struct(f"{self.width}f")
-        self._wide = struct.Struct(f"{self.width}d")
+        self._narrow = struct.Struct(f"<{self.width}f")  # with `<` it refuses what 32 bits cannot hold
+        self._wide = struct.Struct(f"<{self.width}d")
 
     def instances(self, instances: list[Any], body: bytes) -> Read | None:
         """V1 instances, all arrays or all objects without nulls; None for all else, which is looked at in detail.
@@ -120,8 +121,8 @@ class Matrix:
         if _may_hold_truth(body) and bool in set(map(type, values)):
             return None
         shape = len(values) // self.width, self.width
-        narrow: Array = np.ndarray(shape, np.float32, struct.pack(f"{len(values)}f", *values))
-        extras[INPUT] = np.ndarray(shape, np.float64, struct.pack(f"{len(values)}d", *values))
+        narrow: Array = np.ndarray(shape, np.float32, struct.pack(f"<{len(values)}f", *values))
+        extras[INPUT] = np.ndarray(shape, np.float64, struct.pack(f"<{len(values)}d", *values))
         return Read(narrow, extras)
 
 
@@ -132,8 +133,11 @@ def finite(values: Array) -> bool:
     which are then looked at.
     """
     flat = values.ravel()
-    if np.isfinite(flat.dot(flat)):
-        return True
+    if flat.size <= 256:  # plain Python is quicker here, and adds up without overflow
+        return math.isfinite(sum(flat.tolist()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        if math.isfinite(flat.dot(flat)):
+            return True
     return bool(np.isfinite(flat).all())
 
 

@@ -89,6 +89,7 @@ class Protocol(HttpToolsProtocol):
                 RequestError(
                     429,
                     "too many connections are open",
+                    object="connection",
                     expected=f"at most {self.patience.connections}",
                     got="one more",
                     hint="use a connection again, or come back later",
@@ -119,7 +120,7 @@ class Protocol(HttpToolsProtocol):
                 RequestError(
                     400,
                     "the request ends before its body is complete" if told else "the request ends in its middle",
-                    object="Content-Length" if told else "",
+                    object="Content-Length" if told else "request",
                     expected=f"{int(told)} bytes of body" if told else "a whole HTTP request",
                     got="the connection's end before",
                 )
@@ -145,7 +146,9 @@ class Protocol(HttpToolsProtocol):
                 raise _head_too_long(self.patience.head_bytes)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise RequestError(405, "this server is no proxy", expected="GET or POST", got="CONNECT")
+                raise RequestError(
+                    405, "this server is no proxy", object="method", expected="GET, HEAD, POST", got="CONNECT"
+                )
             self._upgrade = True
             return
         super().on_headers_complete()
@@ -219,6 +222,7 @@ class Protocol(HttpToolsProtocol):
             RequestError(
                 408,
                 "the request comes too slowly",
+                object="request",
                 expected=f"its head within {patience.head_seconds:g} s"
                 if self._in_head
                 else f"its body within {patience.body_seconds:g} s and at {patience.body_rate} bytes a second",
@@ -250,7 +254,7 @@ class Protocol(HttpToolsProtocol):
 
     def _write(self, error: RequestError) -> None:
         body = error_body(error)
-        retry = b"retry-after: 1\r\n" if error.status == 429 else b""
+        retry = {429: b"retry-after: 1\r\n", 405: b"allow: GET, HEAD, POST\r\n"}.get(error.status, b"")
         if self._raw is not None and not self._raw.is_closing():
             self._raw.write(
                 b"%bcontent-type: application/json\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -308,7 +312,9 @@ def _nowhere(_: bytes) -> None:
 
 
 def _head_too_long(limit: int) -> RequestError:
-    return RequestError(431, "request line and headers are too long", expected=f"at most {limit} bytes", got="more")
+    return RequestError(
+        431, "request line and headers are too long", object="headers", expected=f"at most {limit} bytes", got="more"
+    )
 
 
 def _broken(error: httptools.HttpParserError) -> RequestError:
@@ -319,5 +325,9 @@ def _broken(error: httptools.HttpParserError) -> RequestError:
             return cause
         cause = cause.__context__ or cause.__cause__
     if isinstance(error, httptools.HttpParserCallbackError):
-        return RequestError(400, "the request line holds no path", expected="/path in ASCII", got="another target")
-    return RequestError(400, "the request is no HTTP/1.1", expected="a well-formed request", got=str(error)[:120])
+        return RequestError(
+            400, "the request line holds no path", object="path", expected="/path in ASCII", got="another target"
+        )
+    return RequestError(
+        400, "the request is no HTTP/1.1", object="request", expected="a well-formed request", got=str(error)[:120]
+    )

@@ -13,10 +13,11 @@ from starlette.exceptions import HTTPException
 
 from trimtab.core.errors import RequestError
 from trimtab.core.records import rfc3339, utcnow
+from trimtab.serving import health
 from trimtab.serving.feedback import Feedback, Receipt, check_labels
 from trimtab.serving.http import error_body
 from trimtab.serving.manual import add_docs
-from trimtab.serving.mistakes import first_mistake
+from trimtab.serving.mistakes import first_mistake, unreadable
 from trimtab.serving.webpage import add_page
 
 if TYPE_CHECKING:
@@ -65,8 +66,17 @@ def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastA
         return Response(error_body(error), error.status, media_type="application/json")
 
     @site.exception_handler(HTTPException)
-    async def refuse_path(_: Request, error: HTTPException) -> Response:
-        return await refuse(_, RequestError(error.status_code, str(error.detail)))
+    async def refuse_path(request: Request, error: HTTPException) -> Response:
+        allowed = (error.headers or {}).get("Allow", "")
+        if error.status_code == 405 and allowed:
+            answer = await refuse(request, health.refused_method(request.method, allowed))
+            answer.headers["allow"] = allowed
+            return answer
+        if error.status_code == 400:  # what its parser of JSON does not even report: too deep, no UTF-8
+            return await refuse(request, unreadable())
+        got = request.url.path[:100]
+        refusal = RequestError(error.status_code, str(error.detail), object="request", expected="another one", got=got)
+        return await refuse(request, refusal)
 
     @site.exception_handler(RequestValidationError)
     async def refuse_body(_: Request, error: RequestValidationError) -> Response:

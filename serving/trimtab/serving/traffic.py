@@ -84,6 +84,7 @@ class Traffic:
             "this version does not serve here",
             object=version[:100],
             expected=" or ".join(self.versions) or "none yet",
+            got="another version",
         )
 
     @property

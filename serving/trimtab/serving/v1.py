@@ -9,7 +9,7 @@ import orjson
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
 from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, decoded
-from trimtab.serving.explain import check_texts, clearer
+from trimtab.serving.explain import check_images, check_texts, clearer
 from trimtab.serving.http import parse_object
 from trimtab.serving.matrix import INPUT
 
@@ -43,6 +43,8 @@ def decode(model: LoadedModel, body: bytes, _call: Call) -> Decoded:
             read = model.matrix.instances(instances, body)
             if read is not None:
                 return Decoded({INPUT: read.values}, len(instances), read.columns, wanted)
+        if b"true" in body or b"false" in body:
+            check_images(instances, model.schema)
         if model.texts:
             check_texts(instances, model.texts, len(model.names))
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
 from trimtab.serving import v2_binary
+from trimtab.serving.explain import holds_truth
 from trimtab.serving.matrix import INPUT, Read, finite
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def read_matrix(
     limits.check_rows(n, INPUT)
     data = one.get("data")
     if tail is None:
-        if kind not in _FLOATS or type(data) is not list or len(data) != n * matrix.width:
+        if type(kind) is not str or kind not in _FLOATS or type(data) is not list or len(data) != n * matrix.width:
             return None
         return matrix.flat(data, head)
     if kind != "FP32" or data is not None or type(parameters := one.get("parameters")) is not dict:
@@ -158,7 +159,8 @@ def _checked(values: Array) -> Array:
     """Binary numbers as the readers of JSON give them: float64, where images stay what they are."""
     if values.dtype.kind == "O" or values.ndim > 2:
         return values.astype(np.float32) if values.dtype.kind == "b" else values
-    return values.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is refused by name later
+        return values.astype(np.float64)
 
 
 def _numbers(data: list[Any], kind: str, name: str) -> Array:
@@ -171,6 +173,8 @@ def _numbers(data: list[Any], kind: str, name: str) -> Array:
         if any(v is not None and type(v) not in (int, float) for v in values.ravel().tolist()):
             raise _bad_data(name, kind, "values that are not numbers")
         values = values.astype(np.float64)
+    if values.size and values.dtype.kind != "b" and kind != "BOOL" and holds_truth(data):  # numpy takes it for 1 or 0
+        raise _bad_data(name, kind, "true or false among the values")
     if values.size and values.dtype.kind not in ("b" if kind == "BOOL" else "iuf"):
         raise _bad_data(name, kind, "values of another kind")
     if kind in _INTEGERS:
