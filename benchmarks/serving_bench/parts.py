@@ -98,9 +98,12 @@ def cpu(run: Run) -> Facts:
             missing["trimtab V2 binary"] = str(error)
             del cases["trimtab V2 binary"]
         cases |= {peer: (server, server.requests) for peer, server in theirs.items()}
+        # The sibling's own start (its imports) is no part of what a row costs.
+        under(mine, Load(0, [], 8, 0.5))
+        first = drained(mine)
         idle = idling([bare, mine, *theirs.values()])
         found = interleaved(run, Load(0, [], 8, run.seconds), cases)
-        shipped = drained(mine)
+        shipped = drained(mine, first)
     base = found["bare V1"]
     over = {name: ratios(rows, base, "cpu_us") for name, rows in found.items() if name.startswith("trimtab")}
     same = {
@@ -135,8 +138,11 @@ def whole(base: list[Facts], v1: list[Facts], shipped: Facts) -> dict[str, float
     return spread([(a["cpu_us"] + shipped["cpu_us_a_row"]) / b["cpu_us"] for a, b in zip(v1, base, strict=True)])
 
 
-def drained(server: Server, limit: float = 120.0) -> Facts:
-    """Wait until every answered row is in the store: what the sibling used for it, all protocols together."""
+def drained(server: Server, before: Facts | None = None, limit: float = 120.0) -> Facts:
+    """Wait until every answered row is in the store: what the sibling used for it, all protocols together.
+
+    `before` is what this said earlier: rows and CPU are counted from there on.
+    """
     deadline = time.monotonic() + limit
     rows = dropped = 0
     while time.monotonic() < deadline:
@@ -144,11 +150,13 @@ def drained(server: Server, limit: float = 120.0) -> Facts:
         if rows and rows + dropped >= ours.rows_logged(server, "spooled"):
             break
         time.sleep(0.25)
-    use = server.use()
+    use, before = server.use(), before or {"rows": 0, "cpu_s": 0.0}
+    fresh = max(1, rows - before["rows"])
     return {
         "rows": rows,
         "dropped": dropped,
-        "cpu_us_a_row": round(1e6 * use.shipper_cpu / max(1, rows), 2),
+        "cpu_s": round(use.shipper_cpu, 3),
+        "cpu_us_a_row": round(1e6 * (use.shipper_cpu - before["cpu_s"]) / fresh, 2),
         "rss_mb": round(use.shipper_rss_mb, 1),
         "whole": rows + dropped >= ours.rows_logged(server, "spooled"),
     }
