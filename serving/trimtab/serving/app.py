@@ -15,6 +15,7 @@ from trimtab.core.errors import RequestError
 from trimtab.serving import health, v1, v2
 from trimtab.serving.calls import Answer, Codec, read_output
 from trimtab.serving.exchange import Exchange, Ids, error_headers, http_response
+from trimtab.serving.heads import Head
 from trimtab.serving.http import (
     ClientGone,
     Message,
@@ -148,13 +149,14 @@ class InferenceApp:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, codec: Codec, named: str | None = None) -> None:
         """The long way: read, choose, compute, record, answer; a request is counted whatever becomes of it."""
-        exchange = Exchange(self, codec, dict(scope["headers"]))
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        exchange = Exchange(self, Head(codec, headers))
         limit = self.config.body_bytes or self.traffic.body_bytes
         share = self.memory.share(limit)
         self.metrics.in_flight.inc()
         try:
             exchange.enter(scope)
-            body = await read_body(exchange.headers, receive, limit, share)
+            body = await read_body(headers, receive, limit, share)
             await share.parse(body)
             model = exchange.choose(len(body), named)
             answer = await self._compute(codec, model, body, exchange)
@@ -191,11 +193,12 @@ class InferenceApp:
             return function(*given)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
 
-    def answer_now(self, codec: Codec, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> bytes | None:
+    def answer_now(self, head: Head, scope: Scope, body: bytes) -> bytes | None:
         """The short way: the whole HTTP response to a whole request, at once; None where that could take long."""
         if len(body) > INLINE_BYTES or not self._is_quick():
             return None
-        exchange = Exchange(self, codec, headers)
+        exchange = Exchange(self, head)
+        codec = head.codec
         try:
             exchange.enter(scope)
             model = exchange.choose(len(body), None)

@@ -15,7 +15,6 @@ import numpy as np
 from trimtab.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from trimtab.serving.http import Headers
     from trimtab.serving.model import LoadedModel, Tensors
 
 
@@ -60,10 +59,10 @@ class Prediction(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A body, and the headers that say what it is where it is no plain JSON."""
+    """A body; `json`: how many of its bytes are JSON where tensors follow, 0 where all are."""
 
     body: bytes
-    headers: Headers | None = None
+    json: int = 0
 
 
 class Codec(NamedTuple):
@@ -89,7 +88,7 @@ def decoded(model: LoadedModel, records: list[dict[str, Any]], wanted: Any) -> D
         RequestError: 400, there are no rows.
     """
     if not records:
-        raise RequestError(400, "the request has no rows", expected="at least one", got="none")
+        raise RequestError(400, "the request has no rows", object="instances", expected="at least one", got="none")
     return Decoded(model.schema.encode(records), len(records), records, wanted)
 
 
@@ -121,6 +120,8 @@ def _refuse_row(output: np.ndarray[Any, Any]) -> None:
         raise RequestError(
             422,
             "the model has no finite answer for this row",
+            object="instances",
+            expected="values like those it was trained on",
+            got="values for which it computes no number",
             rows=[int(np.flatnonzero(~finite)[0])],
-            hint="its values may lie far outside of what the model was trained on",
         )

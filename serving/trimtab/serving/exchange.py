@@ -6,23 +6,23 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trimtab.core.errors import RequestError
-from trimtab.core.ids import parse_prediction_id
-from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction
-from trimtab.serving.http import STATUS, Headers, check_content, error_body, too_long
+from trimtab.serving.calls import Answer, Call, Decoded, Prediction
+from trimtab.serving.http import JSON_LENGTH, STATUS, Headers, check_content, error_body, too_long
 from trimtab.serving.rows import Answered
 
 if TYPE_CHECKING:
     from trimtab.serving.app import InferenceApp
+    from trimtab.serving.heads import Head
     from trimtab.serving.hooks import Slot, Trace
     from trimtab.serving.http import Scope
     from trimtab.serving.model import LoadedModel
 
 _VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 _JSON = b"\r\ncontent-type: application/json"
+_BINARY = b"\r\ncontent-type: application/octet-stream\r\ninference-header-content-length: "
 
 
 class Exchange:
@@ -30,15 +30,14 @@ class Exchange:
 
     Args:
         app: whose neighbours are asked.
-        codec: the protocol.
-        headers: the request's, by lower-case name.
+        head: the request's.
     """
 
-    __slots__ = ("_app", "_codec", "_started", "_trace", "call", "code", "headers", "model", "share", "slot", "version")
+    __slots__ = ("_app", "_head", "_started", "_trace", "call", "code", "model", "share", "slot", "version")
 
-    def __init__(self, app: InferenceApp, codec: Codec, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, app: InferenceApp, head: Head) -> None:
         self._started = time.perf_counter()
-        self._app, self._codec, self.headers = app, codec, headers
+        self._app, self._head = app, head
         self.version, self.code = "", 500
         self.slot: Slot | None = None
         self._trace: Trace | None = None
@@ -49,15 +48,17 @@ class Exchange:
         Raises:
             RequestError: 4xx, 503.
         """
-        app, headers = self._app, self.headers
+        app, head = self._app, self._head
+        headers = head.headers
         if app.tracing is not None:
-            self._trace = app.tracing.context(headers, self._codec.name)
-        self.call = Call(app.ids.take(headers), headers)
+            self._trace = app.tracing.context(headers, head.codec.name)
+        self.call = Call(head.own_id() or app.ids.fresh(), headers)
         if app.keys is not None:
-            app.keys.check(headers.get(b"authorization"))
+            app.keys.check(head.authorization)
         if app.admission is not None:
             self.slot = app.admission.enter(scope, headers)
-        check_content(headers, self._codec.binary)
+        if head.length < 0:  # one that is kept was looked at already
+            check_content(headers, head.codec.binary)
 
     def choose(self, size: int, named: str | None) -> LoadedModel:
         """The version that answers a body of so many bytes, or the one that was named.
@@ -69,8 +70,7 @@ class Exchange:
             self.slot.check()
         app, traffic = self._app, self._app.traffic
         if named is None:
-            key = self.headers.get(b"x-trimtab-key") or self.call.uuid.encode()
-            self.model, self.share = traffic.choose(key)
+            self.model, self.share = traffic.choose(self._head.key or self.call.uuid.encode())
         else:
             self.model, self.share = traffic.named(named)
         self.version = self.model.version
@@ -110,8 +110,8 @@ class Exchange:
     def fields(self, answer: Answer) -> Headers:
         """The headers of an answer."""
         fields = [(b"x-prediction-id", f"{self.call.uuid}-0".encode()), (b"x-model-version", self.version.encode())]
-        if answer.headers:
-            fields += answer.headers
+        if answer.json:
+            fields += [(b"content-type", b"application/octet-stream"), (JSON_LENGTH, b"%d" % answer.json)]
         if self._trace is not None:
             fields += self._trace.headers
         return fields
@@ -119,10 +119,12 @@ class Exchange:
     def response(self, answer: Answer) -> bytes:
         """The same as a whole HTTP response."""
         body = answer.body
-        if answer.headers is None and self._trace is None:
-            head = self.model.prepared.head
-            return b"%b%b-0\r\ncontent-length: %d%b\r\n\r\n%b" % (head, self.call.uuid.encode(), len(body), _JSON, body)
-        return http_response(200, body, self.fields(answer))
+        if self._trace is not None:
+            return http_response(200, body, self.fields(answer))
+        head, uuid = self.model.prepared.head, self.call.uuid.encode()
+        if answer.json:
+            return b"%b%b-0\r\ncontent-length: %d%b%d\r\n\r\n%b" % (head, uuid, len(body), _BINARY, answer.json, body)
+        return b"%b%b-0\r\ncontent-length: %d%b\r\n\r\n%b" % (head, uuid, len(body), _JSON, body)
 
     def refuse(self, error: RequestError) -> tuple[int, bytes, Headers]:
         """Status, body and headers of a refusal."""
@@ -149,7 +151,7 @@ class Exchange:
         """Give the room back, and count the request."""
         if self.slot is not None:
             self.slot.leave()
-        self._app.metrics.answered(self.version, self._codec.name, self.code, time.perf_counter() - self._started)
+        self._app.metrics.answered(self.version, self._head.codec.name, self.code, time.perf_counter() - self._started)
         if self._trace is not None:
             self._trace.end(self.version, self.code)
 
@@ -162,26 +164,6 @@ class Ids:
 
     def __init__(self) -> None:
         self._random, self._at = "", 0
-
-    def take(self, headers: Mapping[bytes, bytes]) -> str:
-        """The client's own (`X-Prediction-Id: <uuid7>-0`), or a fresh one.
-
-        Raises:
-            RequestError: 400, the client's is malformed.
-        """
-        given = headers.get(b"x-prediction-id")
-        if given is None:
-            return self.fresh()
-        parsed = parse_prediction_id(given.decode("latin-1"))
-        if parsed is None or parsed[1] != 0:
-            raise RequestError(
-                400,
-                "the prediction id is malformed",
-                object="X-Prediction-Id",
-                expected="<UUIDv7>-0, in lower case",
-                got=repr(given[:60].decode("latin-1")),
-            )
-        return parsed[0]
 
     def fresh(self) -> str:
         """A fresh one.

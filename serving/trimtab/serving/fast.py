@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trimtab.serving.heads import Head, Heads
 from trimtab.serving.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -17,15 +18,21 @@ if TYPE_CHECKING:
     from trimtab.serving.calls import Codec
 
 
+_GOOD = b"HTTP/1.1 200"
+_NO_SCOPE: dict[str, Any] = {}
+
+
 class Fast(Protocol):
     """One connection. `fast(app, protocol)` makes the class that uvicorn is given."""
 
     quick: ClassVar[InferenceApp]
+    heads: ClassVar[Heads]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._codec: Codec | None = None  # of the message being read, where it may go the short way
         self._pieces: list[bytes] = []
+        self._data, self._first = b"", False  # what is being fed, and whether a message begins with it
         self._idle: asyncio.TimerHandle | None = None
         self._answered = 0.0
 
@@ -53,13 +60,35 @@ class Fast(Protocol):
             super().on_message_complete()
             return
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        answer = self.quick.answer_now(codec, self.scope, dict(self.headers), body)  # type: ignore[arg-type]
+        head = Head(codec, dict(self.headers))
+        answer = self.quick.answer_now(head, self.scope, body)  # type: ignore[arg-type]
         if answer is None:
             self._lengthen()
             super().on_message_complete()
             return
         self._codec = None
         self._whole, self._size, self._silent = True, 0, 0
+        start = len(self._data) - len(body)
+        if self._first and answer.startswith(_GOOD) and self._data.find(b"\r\n\r\n") + 4 == start:
+            self.heads.keep(self._data[:start], head, len(body))
+        self._send(answer)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: a request whose head is known is answered without parsing it again."""
+        self._first = self._whole and self._calm()
+        if self._first:
+            start = data.find(b"\r\n\r\n") + 4
+            head = self.heads.find(data[:start])
+            if head is not None and len(data) - start == head.length:
+                answer = self.quick.answer_now(head, _NO_SCOPE, data[start:])
+                if answer is not None:
+                    self._unset_keepalive_if_required()
+                    self._send(answer)
+                    return
+            self._data = data
+        super().data_received(data)
+
+    def _send(self, answer: bytes) -> None:
         self.transport.write(answer)
         self.server_state.total_requests += 1
         self._answered = self.loop.time()
@@ -78,16 +107,18 @@ class Fast(Protocol):
             self._lengthen()
         super()._wait(size)
 
+    def _calm(self) -> bool:
+        """Whether the connection owes nothing and nothing is the matter with it."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not (self._over or self._lingering or self.flow.write_paused or self._half_closed)
+            and self._timer is None
+            and not self.transport.is_closing()
+        )
+
     def _may_be_short(self) -> bool:
         """Whether nothing about the connection or the head asks for the long way."""
-        if (
-            self._over
-            or (self.cycle is not None and not self.cycle.response_complete)
-            or self.flow.write_paused
-            or self.expect_100_continue
-            or self._size > self.patience.head_bytes
-            or self._timer is not None
-        ):
+        if not self._calm() or self.expect_100_continue or self._size > self.patience.head_bytes:
             return False
         parser = self.parser
         return (
@@ -120,4 +151,4 @@ class Fast(Protocol):
 
 def fast(app: InferenceApp, protocol: type[Protocol]) -> type[Fast]:
     """The protocol class for `uvicorn.Config(http=…)`: short ways of an app, on a protocol with its limits."""
-    return type("Fast", (Fast,), {"quick": app, "patience": protocol.patience})
+    return type("Fast", (Fast,), {"quick": app, "heads": Heads(), "patience": protocol.patience})

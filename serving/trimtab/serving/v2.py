@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from trimtab.serving.model import LoadedModel
 
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
+_BOTH = [("label", False), ("probabilities", False)]
+_BOTH_BINARY = [("label", True), ("probabilities", True)]
 
 
 def decode(model: LoadedModel, body: bytes, call: Call) -> Decoded:
@@ -50,20 +52,26 @@ def decode(model: LoadedModel, body: bytes, call: Call) -> Decoded:
     return decoded(model, records, wanted)
 
 
-def encode(model: LoadedModel, _call: Call, asked: Decoded, said: Prediction) -> Answer:
+def encode(model: LoadedModel, call: Call, asked: Decoded, said: Prediction) -> Answer:
     """The answer to a V2 request."""
     wanted: Wanted = asked.wanted
+    # Names and versions are plain words; an id of the client's is whatever it likes.
+    name = b'"%b"' % call.uuid.encode() if wanted.id is call.uuid else orjson.dumps(wanted.id)
+    prepared = model.prepared
+    if asked.n == 1 and said.probabilities is not None:
+        if wanted.outputs == _BOTH:
+            numbers = orjson.dumps(said.probabilities[0], option=NUMPY)
+            return Answer(b'%b"id":%b,%b%b}]}' % (prepared.v2, name, prepared.v2_json[said.outputs[0]], numbers))
+        if wanted.outputs == _BOTH_BINARY:
+            outputs, text = prepared.v2_binary[said.outputs[0]]
+            head = b'%b"id":%b,%b' % (prepared.v2, name, outputs)
+            return Answer(b"%b%b%b" % (head, text, v2_binary.numbers(said.probabilities)), len(head))
     parts: list[bytes] = []
-    answered = [write_output(name, binary, said, parts) for name, binary in wanted.outputs]
-    # Names and versions are plain words; the client's id is whatever it likes.
-    body = b'%b"id":%b,"outputs":%b}' % (
-        model.prepared.v2,
-        orjson.dumps(wanted.id),
-        orjson.dumps(answered, option=NUMPY),
-    )
+    answered = [write_output(output, binary, said, parts) for output, binary in wanted.outputs]
+    body = b'%b"id":%b,"outputs":%b}' % (prepared.v2, name, orjson.dumps(answered, option=NUMPY))
     if not parts:
         return Answer(body)
-    return Answer(b"".join([body, *parts]), v2_binary.headers(len(body)))
+    return Answer(b"".join([body, *parts]), len(body))
 
 
 def metadata(model: LoadedModel, versions: list[str]) -> dict[str, Any]:

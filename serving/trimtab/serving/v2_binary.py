@@ -10,18 +10,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
-
-if TYPE_CHECKING:
-    from trimtab.serving.http import Headers
+from trimtab.serving.http import JSON_LENGTH
 
 Array = np.ndarray[Any, Any]
-HEADER = b"inference-header-content-length"
 _NAME = "Inference-Header-Content-Length"
 DTYPES = {
     "BOOL": np.dtype("?"),
@@ -88,7 +85,7 @@ def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, Tail | No
     Raises:
         RequestError: 400, the header is no length of a part of the body.
     """
-    given = headers.get(HEADER)
+    given = headers.get(JSON_LENGTH)
     if given is None:
         return body, None
     length = int(given) if given.isdigit() and len(given) < 12 else 0
@@ -140,11 +137,6 @@ def text(values: Iterable[str]) -> bytes:
 def numbers(values: Array | list[float]) -> bytes:
     """Numbers as FP32."""
     return np.ascontiguousarray(values, "<f4").tobytes()
-
-
-def headers(length: int) -> Headers:
-    """The headers of an answer whose JSON is so long."""
-    return [(b"content-type", b"application/octet-stream"), (HEADER, b"%d" % length)]
 
 
 def _texts(chunk: memoryview, count: int, name: str) -> Array:
