@@ -164,3 +164,23 @@ def test_settings_override_the_project_and_a_new_version_brings_its_own() -> Non
         slot.leave()
     serving = SimpleNamespace(champion=slower, canary=slow)
     assert len(fill(admission)) == 18
+
+
+def test_where_answers_come_later_than_they_may_less_is_for_waiting() -> None:
+    clock = Clock()
+    admission = made(clock, latency_ms=10_000)
+    slots = fill(admission)
+
+    def pass_by(answers: int) -> int:
+        for _ in range(answers):
+            clock.turn = clock.now = clock.now + 0.1
+            slots.pop(0).leave()
+            while admission.in_flight < admission.room:
+                slots.append(entered(admission))
+        return admission.room
+
+    quick = pass_by(100)
+    assert quick == pytest.approx(60, abs=2)
+    clock.turn = clock.now = clock.now + 9  # something else has the processors: those in flight will be late
+    assert pass_by(45) < 0.8 * quick
+    assert pass_by(300) == pytest.approx(quick, abs=2)

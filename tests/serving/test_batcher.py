@@ -41,7 +41,9 @@ def model(tmp_path: Path) -> Counted:
 
     write_bundle(tmp_path, "digits")
     session = ort.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    made = Counted("digits", "v1-00000000", DIGITS, session, None, Limits(batch_rows=16, batch_delay_ms=20))
+    made = Counted(
+        "digits", "v1-00000000", DIGITS, session, None, Limits(batch_rows=16, batch_delay_ms=20, latency_ms=3_600_000)
+    )
     made.row_seconds = 0.05
     made.sizes, made.go, made.begun = [], threading.Event(), threading.Event()
     made.go.set()
@@ -85,6 +87,19 @@ def test_a_run_has_no_more_rows_than_the_setting_and_a_large_request_runs_alone(
     batcher = Batcher()
     drive(batcher, held(model, batcher, [1, 1, 1, 1, 1, 9, 2]))
     assert model.sizes == [1, 4, 1, 9, 2]
+
+
+def test_a_run_takes_no_more_than_its_part_of_the_latency(model: Counted) -> None:
+    model.row_seconds = 1.0  # of ten seconds a run may take a quarter: two rows, three when it turned out quicker
+    batcher = Batcher(latency_ms=10_000)
+
+    async def work() -> None:
+        await asyncio.gather(*(batcher.run(model, rows(1, i), 1) for i in range(6)))
+
+    drive(batcher, work())
+    assert model.sizes[0] == 1
+    assert model.sizes[1] in {2, 3}
+    assert sum(model.sizes) == 6
 
 
 def test_two_runs_at_once_share_what_waits(model: Counted) -> None:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 DEADLINE = b"x-trimtab-deadline-ms"
 MAX_DEADLINE_MS = 3_600_000
-# The part of the latency that may be spent waiting; the rest is for the run, and for estimates that are off.
-WAITING = 0.6
+# The part of the latency that may be spent waiting, at most and at least; the rest is for the run.
+WAITING, LEAST_WAITING = 0.6, 0.2
 # A rate is measured over so long or longer, and so many answers or more; it counts for so long.
 SAMPLE_SECONDS = 0.1
 SAMPLE_ANSWERS = 8
@@ -63,10 +63,10 @@ class Slot:
         deadline: when nobody waits for the answer any more, on the monotonic clock.
     """
 
-    __slots__ = ("_admission", "_counted", "deadline")
+    __slots__ = ("_admission", "_arrived", "_counted", "deadline")
 
-    def __init__(self, admission: Admission, deadline: float) -> None:
-        self._admission = admission
+    def __init__(self, admission: Admission, arrived: float, deadline: float) -> None:
+        self._admission, self._arrived = admission, arrived
         self._counted = False
         self.deadline = deadline
 
@@ -82,6 +82,7 @@ class Slot:
         if not self._counted:
             admission.take()
             self._counted = True
+            self._arrived = max(self._arrived, admission.clock() - admission.latency)  # a slow sender's time is its own
 
     def left(self) -> float:
         """Seconds until the deadline; negative once it has passed."""
@@ -91,7 +92,7 @@ class Slot:
         """Give the room back; called once, whatever became of the request."""
         if self._counted:
             self._counted = False
-            self._admission.give_back()
+            self._admission.give_back(self._arrived)
 
 
 class Admission:
@@ -108,6 +109,7 @@ class Admission:
     Attributes:
         in_flight: requests whose body is whole and whose answer is not.
         shed: how many were refused so far.
+        latency: what the bound is now, in seconds.
     """
 
     def __init__(
@@ -128,7 +130,8 @@ class Admission:
         self._read, self._runs = traffic, max(1, runs)
         self._latency_ms, self._deadline_ms = latency_ms, deadline_ms
         self._seen: Traffic | None = None
-        self._waiting, self._deadline, self._promised = 0.0, 0.0, 0.0
+        self.latency, self._deadline, self._promised = 0.0, 0.0, 0.0
+        self._share, self._worst = WAITING, 0.0
         self._rate, self._rated_at = 0.0, -math.inf
         self._since, self._answers = -1.0, 0
 
@@ -154,7 +157,7 @@ class Admission:
             raise self._refuse(waited)
         if self.in_flight >= self.room:
             raise self._refuse(self.in_flight / self.rate)
-        return Slot(self, deadline)
+        return Slot(self, arrived, deadline)
 
     def take(self) -> None:
         """Count a request whose body is whole.
@@ -166,7 +169,7 @@ class Admission:
             raise self._refuse(self.in_flight / self.rate)
         self.in_flight += 1
 
-    def give_back(self) -> None:
+    def give_back(self, arrived: float) -> None:
         """A counted request is over; while the server is busy this measures how fast they leave."""
         self.in_flight -= 1
         if self.in_flight < 2 * self._runs:
@@ -174,15 +177,24 @@ class Admission:
             return
         now = self.clock()
         if self._since < 0:
-            self._since, self._answers = now, 0
+            self._since, self._answers, self._worst = now, 0, 0.0
             return
         self._answers += 1
+        self._worst = max(self._worst, now - arrived)
         if self._answers >= SAMPLE_ANSWERS and now - self._since >= SAMPLE_SECONDS:
             sample = self._answers / (now - self._since)
             fresh = now - self._rated_at > RATE_SECONDS
             self._rate = sample if fresh else 0.7 * self._rate + 0.3 * sample
             self._rated_at = self._since = now
-            self._answers = 0
+            # Where answers take longer than they may, whoever else slows them, less of the bound is for waiting.
+            late = self._worst > self.latency
+            self._share = max(LEAST_WAITING, 0.9 * self._share) if late else min(WAITING, 1.05 * self._share)
+            self._answers, self._worst = 0, 0.0
+
+    @property
+    def _waiting(self) -> float:
+        """How long a request may wait, in seconds."""
+        return self._share * self.latency
 
     @property
     def rate(self) -> float:
@@ -216,7 +228,8 @@ class Admission:
         self._seen = traffic
         serving = [model for model in (traffic.champion, traffic.canary) if model is not None]
         limits = serving[0].limits if serving else Limits()
-        self._waiting = WAITING * (limits.latency_ms if self._latency_ms is None else self._latency_ms) / 1000
+        self.latency = (limits.latency_ms if self._latency_ms is None else self._latency_ms) / 1000
+        self._share = WAITING
         self._deadline = (limits.deadline_ms if self._deadline_ms is None else self._deadline_ms) / 1000
         slowest = max((model.row_seconds for model in serving), default=0.0)
         self._promised = self._runs / max(slowest, LEAST_SECONDS)

@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 
 # A model whose row takes longer, in seconds, is slow: its runs leave the event loop.
 SLOW_SECONDS = 0.002
+# The part of the bound on latency that one run may take.
+RUN = 0.25
 # What is left after each run of the memory of how many rows were under way.
 FADE = 0.9
 
@@ -48,6 +50,7 @@ class _Queue:
         items: requests that wait, oldest first.
         running: runs under way, and `rows`: the rows in them.
         peak: how many rows were waiting or running together lately.
+        cost: seconds a row of the latest runs.
         timer: when the oldest will have waited long enough.
     """
 
@@ -55,6 +58,7 @@ class _Queue:
         self.model = model
         self.items: deque[_Waiting] = deque()
         self.running, self.rows, self.peak = 0, 0, 0.0
+        self.cost = model.row_seconds
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -63,10 +67,11 @@ class Batcher:
 
     Args:
         runs: how many runs may go on at once; with `threads` of ONNX Runtime each.
+        latency_ms: overrides the project's bound on latency, of which a run takes a part at most.
     """
 
-    def __init__(self, runs: int = 1) -> None:
-        self._runs = max(1, runs)
+    def __init__(self, runs: int = 1, latency_ms: float | None = None) -> None:
+        self._runs, self._latency_ms = max(1, runs), latency_ms
         self._queues: dict[LoadedModel, _Queue] = {}
         self._pool = ThreadPoolExecutor(max_workers=self._runs, thread_name_prefix="batch")
 
@@ -107,17 +112,24 @@ class Batcher:
             queue.timer.cancel()
             queue.timer = None
         limits = queue.model.limits
+        most = self._most(queue)
         loop = asyncio.get_running_loop()
         while queue.items and queue.running < self._runs:
             waiting = sum(item.n for item in queue.items)
             held = queue.items[0].since + limits.batch_delay_ms / 1000 - loop.time()
-            if waiting < min(limits.batch_rows, int(queue.peak) - queue.rows) and held > 0:
+            if waiting < min(most, int(queue.peak) - queue.rows) and held > 0:
                 queue.timer = loop.call_later(held, self._dispatch, queue)
                 return
             free = self._runs - queue.running
-            self._begin(queue, _take(queue.items, min(limits.batch_rows, -(-waiting // free))))
+            self._begin(queue, _take(queue.items, min(most, -(-waiting // free))))
         if not queue.items and not queue.running and queue.peak < 2:
             self._queues.pop(queue.model, None)
+
+    def _most(self, queue: _Queue) -> int:
+        """Rows that one run may have: as the setting says, or fewer where a run would take too much of the latency."""
+        limits = queue.model.limits
+        bound = (limits.latency_ms if self._latency_ms is None else self._latency_ms) / 1000
+        return max(1, min(limits.batch_rows, int(RUN * bound / max(queue.cost, 1e-6))))
 
     def _begin(self, queue: _Queue, items: list[_Waiting]) -> None:
         """Run these together, in a thread."""
@@ -125,11 +137,13 @@ class Batcher:
         queue.running += 1
         queue.rows += rows
         loop = asyncio.get_running_loop()
+        began = loop.time()
         run = loop.run_in_executor(self._pool, run_together, queue.model, [item.tensors for item in items])
 
         def done(finished: asyncio.Future[list[Array | Exception]]) -> None:
             queue.running -= 1
             queue.rows -= rows
+            queue.cost = 0.8 * queue.cost + 0.2 * (loop.time() - began) / rows
             queue.peak = max(queue.peak * FADE, queue.rows + sum(item.n for item in queue.items))
             if finished.cancelled():  # the server is ending
                 for item in items:
