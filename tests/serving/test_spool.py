@@ -119,7 +119,7 @@ def test_a_full_spool_drops_and_recovers(config: ServerConfig, metrics: Metrics)
     log.append(answered())
     assert count(metrics, "dropped") == 1
     shutil.rmtree(log.folder / "log")
-    log._last_size = 0.0
+    log._next_size = 0.0
     log._tick()
     assert not log.full
     (log.folder / "log").mkdir()
@@ -213,6 +213,26 @@ def test_a_segment_is_whole_after_a_failed_write(tmp_path: Path, monkeypatch: py
     writer.append([b"three\n"], 1)
     writer.finish()
     assert read_lines(tmp_path / "log" / "00000000.done") == ([b"one", b"three"], False)
+
+
+def test_a_full_disk_drops_counts_and_says_so_once(
+    config: ServerConfig, log: PredictionLog, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentWriter, "append", fail)
+        for _ in range(3):
+            log.append(answered(2))
+            log._drain()
+    log.append(answered(5))
+    log._drain()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (5, 6)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the spool does not take rows, they are dropped: no space",
+        "the spool takes rows again; 6 were dropped",
+    ]
 
 
 def test_numbers_are_not_used_twice(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ logger = logging.getLogger(__name__)
 
 # How long answered rows gather before they are written together: a write costs more than a row.
 GATHER_SECONDS = 0.02
-SIZE_SECONDS = 1.0
+# How often the spool is measured, in seconds, and at least so many times as long as measuring takes.
+SIZE_SECONDS, SIZE_REST = 1.0, 50.0
 # Rows that are written at once, at most: what they take in memory meanwhile is bounded.
 BATCH_ROWS = 1000
 
@@ -54,7 +55,8 @@ class PredictionLog:
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
-        self._last_size = 0.0
+        self._next_size = 0.0
+        self._refused = 0
 
     def start(self) -> None:
         """Start the writing thread."""
@@ -111,8 +113,8 @@ class PredictionLog:
                 writer.tick()
             except OSError as error:
                 logger.error("a spool segment cannot be finished: %s", error)
-        if time.monotonic() - self._last_size >= SIZE_SECONDS:
-            self._last_size = time.monotonic()
+        if time.monotonic() >= self._next_size:
+            began = time.monotonic()
             for server, rows in claim(self._config.home).items():
                 self._metrics.log_lost(rows)
                 logger.error("%d answered rows were in the memory of %s when it was killed, and are lost", rows, server)
@@ -121,6 +123,9 @@ class PredictionLog:
             if self.full != (waiting > self._config.spool_bytes):
                 self.full = not self.full
                 logger.warning("the spool is %s", "full: rows are dropped" if self.full else "no longer full")
+            # After a day without the store there are many segments to look at.
+            ended = time.monotonic()
+            self._next_size = ended + max(SIZE_SECONDS, SIZE_REST * (ended - began))
 
     def _drain(self) -> None:
         """Write everything that waits, in batches that bound memory."""
@@ -138,10 +143,16 @@ class PredictionLog:
                 continue
             try:
                 self._log.append(parts, kept)
-                self._metrics.log_spooled(kept)
             except OSError as error:
-                logger.error("the spool did not take %d rows: %s", kept, error)
                 self._metrics.log_dropped(kept)
+                if not self._refused:
+                    logger.error("the spool does not take rows, they are dropped: %s", error)
+                self._refused += kept
+            else:
+                self._metrics.log_spooled(kept)
+                if self._refused:
+                    logger.error("the spool takes rows again; %d were dropped", self._refused)
+                    self._refused = 0
             self._tally.settle(kept)
 
     def _encode(self, batch: list[Answered], rows: int) -> tuple[list[bytes], int]:
