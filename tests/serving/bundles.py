@@ -2,6 +2,7 @@
 
 `digits`: one 8×8 image and a key, ten classes. `numbers`: four numbers in one input, regression.
 `heavy`: the same task, some milliseconds a row.
+`photo`: an image in colour and a number, three classes.
 `mixed`: a number, a nullable number, a category, a private name; two classes.
 """
 
@@ -49,8 +50,12 @@ MIXED = Schema(
     ),
     target=Target(name="churn", kind="category", classes=("no", "yes")),
 )
+PHOTO = Schema(
+    fields=(Field(name="photo", kind="image", shape=(6, 4, 3)), Field(name="weight", kind="number", unit="g")),
+    target=Target(name="fruit", kind="category", classes=("apple", "lime", "plum")),
+)
 HIDDEN = NUMBERS.model_copy(update={"fields": (*NUMBERS.fields, Field(name="who", kind="id", private="hash"))})
-SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN, "heavy": NUMBERS}
+SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN, "heavy": NUMBERS, "photo": PHOTO}
 
 
 def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False, card: bool = False) -> None:
@@ -114,6 +119,9 @@ def _write_card(folder: Path, schema: Schema, answers: np.ndarray[Any, Any]) -> 
 def _rows(kind: str, rng: np.random.Generator, n: int) -> dict[str, Any]:
     if kind == "digits":
         return {"image": rng.uniform(0, 16, (n, 8, 8)).astype(np.float32)}
+    if kind == "photo":
+        photos = rng.uniform(0, 255, (n, 6, 4, 3)).astype(np.float32)
+        return {"photo": photos, "weight": rng.uniform(5, 300, (n, 1)).astype(np.float32)}
     if kind in {"numbers", "hidden", "heavy"}:
         rows = rng.normal(size=(n, 4)).astype(np.float32)
         rows[0, 3] = np.nan
@@ -187,6 +195,26 @@ def _heavy(rng: np.random.Generator) -> Any:
     )
 
 
+def _photo(rng: np.random.Generator) -> Any:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = numpy_helper.from_array((rng.normal(size=(73, 3)) / 1000).astype(np.float32), "w")
+    return _model(
+        [
+            helper.make_node("Flatten", ["photo"], ["flat"]),
+            helper.make_node("Concat", ["flat", "weight"], ["x"], axis=1),
+            helper.make_node("MatMul", ["x", "w"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        [
+            helper.make_tensor_value_info("photo", TensorProto.FLOAT, ["n", 6, 4, 3]),
+            helper.make_tensor_value_info("weight", TensorProto.FLOAT, ["n", 1]),
+        ],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 3])],
+        [weights],
+    )
+
+
 def _mixed(rng: np.random.Generator) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
@@ -228,7 +256,14 @@ def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: lis
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
-_GRAPHS = {"digits": _digits, "numbers": _numbers, "mixed": _mixed, "hidden": _numbers, "heavy": _heavy}
+_GRAPHS = {
+    "digits": _digits,
+    "numbers": _numbers,
+    "mixed": _mixed,
+    "hidden": _numbers,
+    "heavy": _heavy,
+    "photo": _photo,
+}
 
 
 # `trimtab serve` without importing every other command.

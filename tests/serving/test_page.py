@@ -163,6 +163,20 @@ def test_files_and_examples_fill_the_picture(browser: Browser, digits: Running, 
         predict(page)
 
 
+def test_an_image_in_colour_is_drawn_in_colour(browser: Browser, place: Place) -> None:
+    place.serve("fruit", "photo")
+    with running(place, "fruit") as server, opened(browser, server.url) as page:
+        page.get_by_label("Colour").fill("#20c040")
+        page.locator("canvas").press("Space")
+        script = "c => [...c.getContext('2d').getImageData(2, 3, 1, 1).data]"
+        page.get_by_label("weight").focus()
+        assert page.locator("canvas").evaluate(script) == [0x20, 0xC0, 0x40, 255]
+        page.get_by_label("weight").fill("80,5")
+        assert predict(page) in {"apple", "lime", "plum"}
+        assert page.get_by_role("slider").count() == 0, "this version carries no counts"
+        assert page.get_by_role("region", name="The model's card").is_visible()
+
+
 def test_the_form_is_made_from_the_schema(browser: Browser, churn: Running) -> None:
     with opened(browser, churn.url, troubles=True) as page:
         assert page.get_by_label("age").input_value() == "60"

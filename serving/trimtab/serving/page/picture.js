@@ -3,8 +3,6 @@
 
 import { describe, make } from "./common.js";
 
-const INK = 0.85, EDGE = 0.15;
-
 export function picture(field, hint, complain) {
   const [height, width, channels = 1] = field.shape, id = "field-" + field.name;
   const [low, high] = [field.range?.[0] ?? 0, field.range?.[1] ?? 255];
@@ -15,7 +13,7 @@ export function picture(field, hint, complain) {
   canvas.setAttribute("aria-label", field.name + ": draw with the pointer, or move with the arrow keys and paint with the space bar; Delete clears");
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const colour = channels >= 3 ? make("input", { type: "color", value: "#ffffff", id: id + "-colour" }) : null;
-  const radius = Math.max(0.75, Math.min(width, height) / 18);
+  const radius = Math.max(0.6, Math.min(width, height) / 22);
   let x = width >> 1, y = height >> 1, keyed = false, before = null;
 
   function show() {
@@ -30,20 +28,20 @@ export function picture(field, hint, complain) {
 
   function blend(px, py, weight) {
     if (px < 0 || py < 0 || px >= width || py >= height || weight <= 0) return;
+    weight = Math.min(1, weight);
     const ink = colour ? [1, 3, 5].map((at) => parseInt(colour.value.slice(at, at + 2), 16) / 255) : null;
     for (let c = 0; c < channels; c++) {
       const at = (py * width + px) * channels + c;
       if (ink && c < 3) pixels[at] += weight * (low + ink[c] * (high - low) - pixels[at]);
-      else pixels[at] = Math.min(high, pixels[at] + weight * (high - low));
+      else pixels[at] = Math.max(pixels[at], low + weight * (high - low));
     }
   }
 
-  // A round dab whose edge fades over one pixel, around (cx, cy) in pixels.
+  // A round dab around (cx, cy) in pixels; a pixel takes as much ink as about is covered of it.
   function dab(cx, cy) {
     for (let py = Math.floor(cy - radius - 1); py <= cy + radius + 1; py++) {
       for (let px = Math.floor(cx - radius - 1); px <= cx + radius + 1; px++) {
-        const away = Math.hypot(px + 0.5 - cx, py + 0.5 - cy);
-        blend(px, py, away <= radius ? INK : away <= radius + 0.7 ? EDGE : 0);
+        blend(px, py, radius + 0.5 - Math.hypot(px + 0.5 - cx, py + 0.5 - cy));
       }
     }
   }
