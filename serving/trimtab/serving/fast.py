@@ -111,7 +111,7 @@ class Fast(Protocol):
         """Whether the connection owes nothing and nothing is the matter with it."""
         return (
             (self.cycle is None or self.cycle.response_complete)
-            and not (self._over or self._lingering or self.flow.write_paused or self._half_closed)
+            and not (self._over or self._last or self._lingering or self.flow.write_paused or self._half_closed)
             and self._timer is None
             and not self.transport.is_closing()
         )

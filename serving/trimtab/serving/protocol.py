@@ -20,6 +20,8 @@ from trimtab.serving.http import error_body
 # How long, and for how many bytes, a connection that was refused is still read.
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 1 << 30
+# How long an idle connection is kept when the server ends.
+PARTING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Protocol(HttpToolsProtocol):
         self._lingering = False
         self._half_closed = False
         self._refusal: RequestError | None = None
+        self._last = False  # the server is ending: the next answer is the connection's last
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A fresh connection; one that says nothing is closed after a while."""
@@ -152,6 +155,8 @@ class Protocol(HttpToolsProtocol):
             self._upgrade = True
             return
         super().on_headers_complete()
+        if self._last:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -179,6 +184,18 @@ class Protocol(HttpToolsProtocol):
             self._unset_keepalive_if_required()
             refusal, self._refusal = self._refusal, None
             self._write(refusal)
+
+    def shutdown(self) -> None:
+        """The server is ending: what is asked is answered, and a client that is about to ask again gets that too.
+
+        Closing an idle connection at once would reset the request that its client is just sending.
+        """
+        self._last = True
+        if self.cycle is None or self.cycle.response_complete:
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(PARTING_SECONDS, self.timeout_keep_alive_handler)
+        else:
+            self.cycle.keep_alive = False
 
     def close(self) -> None:
         """End the connection once what is written is sent; a client in the middle of sending is let finish first."""
