@@ -68,13 +68,13 @@ def _matrix(frame: Frame, schema: Schema) -> dict[str, np.ndarray[Any, Any]]:
 def _field(frame: Frame, name: str, kind: pa.DataType, matrix: dict[str, np.ndarray[Any, Any]]) -> pa.Array:
     """One field of the frame's rows; null where the request left it out."""
     columns = frame.columns
-    if "r" in frame.head:
-        return _typed([record.get(name) for record in frame.head["r"]], kind)
     if name in matrix:
         return _numbers(matrix[name], kind)
     if name in columns:
         values = columns[name]
         return _lists(values, kind) if pa.types.is_list(kind) else _numbers(values.reshape(frame.rows), kind)
+    if "r" in frame.head:
+        return _typed([record.get(name) for record in frame.head["r"]], kind)
     if name in frame.head["j"]:
         return _typed(frame.head["j"][name], kind)
     return pa.nulls(frame.rows, kind)
