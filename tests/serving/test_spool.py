@@ -21,6 +21,7 @@ from tests.serving.raw import Raw, post
 from trimtab.core import labels, predictions
 from trimtab.core.errors import StoreError
 from trimtab.core.ids import uuid7
+from trimtab.core.schema import Field
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
@@ -108,6 +109,35 @@ def test_a_full_queue_drops_and_counts(config: ServerConfig, metrics: Metrics) -
         log.append(answered(3))
     log.close()
     assert (count(metrics, "spooled"), count(metrics, "dropped")) == (9, 12)
+
+
+def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(
+    config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = DIGITS.model_copy(update={"fields": (Field(name="image", kind="image", shape=(500, 500)),)})
+    log = _log(config, metrics, large)  # a megabyte a row
+    written: list[int] = []
+    original = SegmentWriter.append
+
+    def append(writer: SegmentWriter, parts: list[bytes], rows: int) -> None:
+        written.append(rows)
+        original(writer, parts, rows)
+
+    monkeypatch.setattr(SegmentWriter, "append", append)
+    image = np.zeros((500, 500), np.float32)
+    for _ in range(100):
+        log.append(answered(1, image=image))
+    queued = len(log._queue)
+    assert 20 < queued < 64
+    log.close()
+    assert max(written) <= 4
+    assert count(metrics, "dropped") == 100 - queued
+    assert max(path.stat().st_size for path in finished(log.folder / "log")) < 21_000_000
+    alone = _log(replace(config, name="other", queue_rows=10), metrics)
+    alone.append(answered(50))  # in memory already
+    alone.append(answered(1))
+    assert len(alone._queue) == 1
+    alone.close()
 
 
 def test_a_full_spool_drops_and_recovers(config: ServerConfig, metrics: Metrics) -> None:

@@ -25,8 +25,11 @@ logger = logging.getLogger(__name__)
 GATHER_SECONDS = 0.02
 # How often the spool is measured, in seconds, and at least so many times as long as measuring takes.
 SIZE_SECONDS, SIZE_REST = 1.0, 50.0
-# Rows that are written at once, at most: what they take in memory meanwhile is bounded.
-BATCH_ROWS = 1000
+# What is written at once, and what may wait, at most: rows of large images are few.
+BATCH_ROWS, BATCH_BYTES = 1000, 4_000_000
+QUEUE_BYTES = 64_000_000
+# What a row takes in memory beside its numbers, about.
+ROW_BYTES = 600
 
 
 class PredictionLog:
@@ -51,7 +54,7 @@ class PredictionLog:
         self._queue: deque[Answered] = deque()
         self._privacy: dict[str, frames.Privacy] = {}
         self.full = False
-        self._limit = config.queue_rows
+        self._limit, self._batch = config.queue_rows, BATCH_ROWS
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
@@ -70,11 +73,16 @@ class PredictionLog:
         fresh.write_text(schema.model_dump_json())
         fresh.replace(folder / f"{version}.json")
         self._privacy[version] = frames.Privacy(schema, self.hash_key)
+        row_bytes = ROW_BYTES + 8 * sum(field.size for field in schema.fields)
+        if self._limit:
+            self._limit = min(self._limit, max(1, QUEUE_BYTES // row_bytes))
+        self._batch = min(self._batch, max(1, BATCH_BYTES // row_bytes))
 
     def append(self, row: Answered) -> None:
         """Take one answered request; called on the event loop, never blocks."""
-        n = len(row.outputs)
-        if self.full or self._tally.waiting + n > self._limit:
+        n, waiting = len(row.outputs), self._tally.waiting
+        # What is in one request is in memory already: alone, it is taken whatever its size.
+        if self.full or (waiting and waiting + n > self._limit) or not self._limit:
             if self._limit:
                 self._metrics.log_dropped(n)
             return
@@ -132,7 +140,7 @@ class PredictionLog:
         queue = self._queue
         while queue:
             batch, rows = [], 0
-            while queue and rows < BATCH_ROWS:
+            while queue and rows < self._batch:
                 batch.append(queue.popleft())
                 rows += len(batch[-1].outputs)
             parts, kept = self._encode(batch, rows)

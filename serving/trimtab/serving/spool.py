@@ -30,10 +30,12 @@ if TYPE_CHECKING:
     from trimtab.serving.tally import Tally
 
 OPEN, DONE = ".open", ".done"
+# A segment of so many bytes is finished, however few its rows: the shipper holds one in memory.
+SEGMENT_BYTES = 16_000_000
 
 
 class SegmentWriter:
-    """Appends frames or lines to numbered segments; a segment is finished after some seconds or rows.
+    """Appends frames or lines to numbered segments; a segment is finished after some seconds, rows or bytes.
 
     Args:
         folder: `<server>/log` or `<server>/labels`.
@@ -77,7 +79,7 @@ class SegmentWriter:
                 self._file.truncate(start)
                 raise
             self._rows += rows
-            if self._rows >= self._limit:
+            if self._rows >= self._limit or self._file.tell() >= SEGMENT_BYTES:
                 self._finish()
 
     def tick(self) -> None:
