@@ -141,7 +141,7 @@ def clearer_tensor(
     if tensor is None or tensor.dtype.kind != "f" or error.rows[0] >= len(tensor):
         return error
     values = tensor[error.rows[0]].ravel()
-    beyond = values[np.abs(values) > FLOAT32_MAX]
+    beyond = values[np.isfinite(values) & (np.abs(values) > FLOAT32_MAX)]
     if not beyond.size:
         return error
     return RequestError(

@@ -50,7 +50,7 @@ def _fixed(path: str, model: str, traffic: Traffic) -> dict[str, Any]:
     if path in {"/v1/models", "/v2/models"}:
         return {"models": [model]}
     if path == "/v2":
-        return {"name": "trimtab", "version": installed("trimtab"), "extensions": []}
+        return {"name": "trimtab", "version": installed("trimtab"), "extensions": ["binary_tensor_data"]}
     if path == "/v2/health/live":
         return {"live": True}
     if path == "/v2/health/ready":
