@@ -34,10 +34,9 @@ SETTINGS = settings(
 )
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**45), 10**45) | st.booleans()
 LEAVES = st.none() | NUMBERS | st.text(max_size=5) | st.sampled_from(["basic", "input", "image", "a", "FP32"])
-KEYS = st.sampled_from(
-    "instances parameters probabilities inputs name shape datatype data outputs id image image_id a b c d age income "
-    "plan seen binary_data_size binary_data".split()
-)
+PLACES = ("instances", "parameters", "probabilities", "inputs", "name", "shape", "datatype", "data", "outputs", "id")
+FIELDS = ("image", "image_id", "a", "b", "c", "d", "age", "income", "plan", "seen", "binary_data_size", "binary_data")
+KEYS = st.sampled_from([*PLACES, *FIELDS])
 VALUES: st.SearchStrategy[Any] = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=5) | st.dictionaries(KEYS, inner, max_size=5), max_leaves=12
 )

@@ -174,7 +174,7 @@ def _text(field: Field) -> Parse:
         if kind == "time":
             try:
                 return parse_moment(value)
-            except ValueError:
+            except (ValueError, OverflowError):  # the first and last hours of all years are none in UTC
                 _wrong(field, value, row)
         if kind == "id" and len(value) > ID_LENGTH:
             _wrong(field, value, row, f"text of at most {ID_LENGTH} characters")

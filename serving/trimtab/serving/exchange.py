@@ -50,11 +50,11 @@ class Exchange:
         """
         app, head = self._app, self._head
         headers = head.headers
+        if app.keys is not None:
+            app.keys.check(head.authorization)
         if app.tracing is not None:
             self._trace = app.tracing.context(headers, head.codec.name)
         self.call = Call(head.own_id() or app.ids.fresh(), headers)
-        if app.keys is not None:
-            app.keys.check(head.authorization)
         if app.admission is not None:
             self.slot = app.admission.enter(scope, headers)
         if head.length < 0:  # one that is kept was looked at already

@@ -52,6 +52,8 @@ class Label(BaseModel):
     def _with_offset(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("a time needs its offset, e.g. 2026-11-21T14:05:00Z")
+        if value is not None and not 1 < value.year < 9999:  # no moment in UTC, or almost none
+            raise ValueError("a time lies between the years 2 and 9998")
         return value
 
     @model_validator(mode="after")

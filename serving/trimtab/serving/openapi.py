@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version as installed
 from typing import TYPE_CHECKING, Any
 
-from trimtab.core.ids import PREDICTION_ID
+from trimtab.core.ids import UUID7
 from trimtab.serving.forms import example_inputs, example_row, instance_form, label_form, tensor_forms
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _WHY = {
     504: "The deadline passed before there was an answer.",
 }
 _HEADERS = [
-    ("X-Prediction-Id", rf"^{PREDICTION_ID.rsplit('-', 1)[0]}-0$", "The id that row 0 shall have: `<UUIDv7>-0`."),
+    ("X-Prediction-Id", f"^{UUID7}-0$", "The id that row 0 shall have: `<UUIDv7>-0`."),
     ("X-Trimtab-Key", "", "A caller's key: while a canary runs, the same key meets the same version."),
     ("X-Request-Id", "^[!-~]{1,128}$", "An id of the request; logged with its rows and given back."),
     ("traceparent", "", "W3C trace context; logged with the rows, continued in the answer."),

@@ -88,7 +88,7 @@ def shapes() -> Iterator[Case]:
         yield body(DIGITS, f"an image of shape {shape}", {"inputs": [values]}, 400, "", "image")
     age = {"name": "age", "shape": [1], "datatype": "FP32", "data": [40]}
     for kind in ("FP32", "INT64", "BOOL"):
-        data = [True] if kind == "BOOL" else [1]
+        data: list[Any] = [True] if kind == "BOOL" else [1]
         plan = {"name": "plan", "shape": [1], "datatype": kind, "data": data}
         yield body(CHURN, f"a word as {kind}", {"inputs": [age, plan]}, 400, "BYTES", "plan")
     for data in ([1], [["a"], ["b"]], [{}], [[None, "a"]]):
