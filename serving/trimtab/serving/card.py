@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from trimtab.core.records import rfc3339
 
@@ -77,7 +78,7 @@ def _told(path: Path, version: str) -> dict[str, Any]:
     if not path.is_file() or path.stat().st_size > CARD_BYTES:
         return {}
     try:
-        told = json.loads(path.read_bytes())
+        told = orjson.loads(path.read_bytes())
         if told["schema"] != NOUN:
             raise ValueError(f"it is {told['schema']!r}, and this server reads {NOUN!r}: update the server")
         return {name: told[name] for name in ("headline", "measured", "against", "limits", "curve")}
@@ -92,12 +93,12 @@ def _examples(path: Path, schema: Schema) -> bytes:
         return b""
     shown = [(place, one) for place, one in enumerate(schema.features) if not one.private]
     try:
-        inputs = json.loads(path.read_bytes())["inputs"]
+        inputs = orjson.loads(path.read_bytes())["inputs"]
         rows = range(min(EXAMPLES, len(next(iter(inputs.values())))))
         found = [{one.name: _value(inputs, schema, place, one, row) for place, one in shown} for row in rows]
     except (ValueError, KeyError, TypeError, IndexError, StopIteration):
         return b""
-    return zlib.compress(json.dumps(found).encode())
+    return zlib.compress(orjson.dumps(found))
 
 
 def _value(inputs: Mapping[str, Any], schema: Schema, place: int, field: Field, row: int) -> Any:
