@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from trimtab.core.errors import RequestError
-from trimtab.serving.admission import CROWD, RATE_SECONDS, Admission, Overloaded, Slot, read_deadline
+from trimtab.serving.admission import CROWD, SPEED_SECONDS, Admission, Overloaded, Slot, read_deadline
 from trimtab.serving.limits import Limits
+
+NOTHING: Mapping[bytes, bytes] = {}
 
 
 class Clock:
@@ -32,19 +35,19 @@ def made(
     return Admission(lambda: traffic, runs, clock=clock, turn=lambda: clock.turn)
 
 
-def fill(admission: Admission) -> list[Slot]:
+def fill(admission: Admission, headers: Mapping[bytes, bytes] = NOTHING) -> list[Slot]:
     """Requests until there is no more room."""
     slots: list[Slot] = []
     with pytest.raises(Overloaded) as refused:
-        slots.extend(entered(admission) for _ in range(100_000))
+        slots.extend(entered(admission, headers) for _ in range(100_000))
     assert refused.value.status == 429
     assert refused.value.retry_after > 0
     return slots
 
 
-def entered(admission: Admission) -> Slot:
+def entered(admission: Admission, headers: Mapping[bytes, bytes] = NOTHING) -> Slot:
     """A request whose body is whole."""
-    slot = admission.enter({}, {})
+    slot = admission.enter({}, headers)
     slot.check()
     return slot
 
@@ -62,6 +65,11 @@ def test_a_slow_model_takes_as_many_as_it_can_answer_in_time_and_recovers_at_onc
         slot.leave()  # giving back twice takes no room from others
     assert admission.in_flight == 0
     assert len(fill(admission)) == 6
+
+
+def test_a_long_body_is_more_work_than_a_short_one() -> None:
+    admission = made(Clock(), row_seconds=0.00001)
+    assert len(fill(admission, {b"content-length": b"1000000"})) == 30  # 20 ms each, and 0.6 of a second
 
 
 def test_one_request_always_has_room_however_slow_the_model_is() -> None:
@@ -82,7 +90,7 @@ def test_a_body_on_its_way_takes_no_room() -> None:
     assert admission.in_flight == 6
 
 
-def test_the_rate_is_measured_while_busy_and_forgotten_afterwards() -> None:
+def test_the_speed_is_measured_while_busy_and_forgotten_afterwards() -> None:
     clock = Clock()
     admission = made(clock)
     slots = fill(admission)
@@ -90,30 +98,41 @@ def test_the_rate_is_measured_while_busy_and_forgotten_afterwards() -> None:
         clock.turn = clock.now = clock.now + 0.01
         slots.pop(0).leave()
         slots.append(entered(admission))
-    assert admission.rate == pytest.approx(100, rel=0.2)
-    assert admission.room == pytest.approx(60, rel=0.2)
-    clock.now += RATE_SECONDS + 1
-    assert admission.rate == pytest.approx(10)
+    assert admission.speed == pytest.approx(10, rel=0.2)
+    assert admission.room == pytest.approx(6, rel=0.2)
+    clock.now += SPEED_SECONDS + 1
+    assert admission.speed == 1
 
 
 def test_a_quick_model_refuses_what_waited_too_long_for_the_loop() -> None:
     clock = Clock()
     admission = made(clock, row_seconds=0.00001)
-    admission.enter({}, {}).leave()
+    admission.glance({})
     clock.turn = clock.now = 2000.0
     refused = 0
     for _ in range(1000):  # a turn of the loop in which each request takes a millisecond
         try:
-            admission.enter({}, {}).leave()
+            admission.glance({})
         except Overloaded:
             refused += 1
         clock.now += 0.001
     assert refused == pytest.approx(400, abs=2)
     clock.turn = clock.now + 0.0005  # the next turn follows: what it reads waited for the whole one before
+    with pytest.raises(Overloaded) as late:
+        admission.glance({})
+    assert late.value.status == 429
     with pytest.raises(Overloaded):
         admission.enter({}, {})
     clock.turn = clock.now = clock.now + 1.0  # the loop had nothing to do
-    admission.enter({}, {}).leave()
+    admission.glance({})
+    with pytest.raises(RequestError, match="deadline"):
+        admission.glance({b"x-trimtab-deadline-ms": b"soon"})
+    clock.now += 0.2
+    admission.glance({b"x-trimtab-deadline-ms": b"300"})
+    with pytest.raises(Overloaded) as late:
+        admission.glance({b"x-trimtab-deadline-ms": b"100"})
+    assert late.value.status == 504
+    assert admission.in_flight == 0
 
 
 def test_a_stamp_of_arrival_counts_and_a_stalled_loop_refuses_nobody() -> None:
@@ -171,16 +190,16 @@ def test_where_answers_come_later_than_they_may_less_is_for_waiting() -> None:
     admission = made(clock, latency_ms=10_000)
     slots = fill(admission)
 
-    def pass_by(answers: int) -> int:
+    def pass_by(answers: int) -> float:
         for _ in range(answers):
             clock.turn = clock.now = clock.now + 0.1
             slots.pop(0).leave()
-            while admission.in_flight < admission.room:
+            while admission.work < admission.room - 1e-6:
                 slots.append(entered(admission))
         return admission.room
 
     quick = pass_by(100)
-    assert quick == pytest.approx(60, abs=2)
+    assert quick == pytest.approx(6, abs=0.2)
     clock.turn = clock.now = clock.now + 9  # something else has the processors: those in flight will be late
     assert pass_by(45) < 0.8 * quick
-    assert pass_by(300) == pytest.approx(quick, abs=2)
+    assert pass_by(300) == pytest.approx(quick, abs=0.2)

@@ -6,9 +6,10 @@ wait that lies before it would be longer than the served version's `serving: lat
 - For a quick model, computed on the event loop, the queue is the loop's own: all that was readable is answered in one
   turn. A request has waited since that turn began (the loop's time stands still in it) or since its own first byte was
   read (`scope["arrived"]`), and before that, at most, for the turn before.
-- For a heavy one the queue is the requests in flight: their number over the rate at which they leave. The rate is
-  measured while the server is busy; until then it is what the model's run time at the warm-up promises. (Little's law;
-  the same estimate stands behind adaptive concurrency limits, as in Netflix's concurrency-limits.)
+- For a heavy one the queue is the requests in flight: the work they are expected to be, by the model's run time at the
+  warm-up and the length of the body, over the speed at which such work gets done. The speed is measured while the
+  server is busy: batches raise it, neighbours on the machine lower it. (Little's law; the same estimate stands behind
+  adaptive concurrency limits, as in Netflix's concurrency-limits.)
 
 A body that is still on its way takes no room, so slow senders cannot keep others out.
 """
@@ -32,16 +33,18 @@ DEADLINE = b"x-trimtab-deadline-ms"
 MAX_DEADLINE_MS = 3_600_000
 # The part of the latency that may be spent waiting, at most and at least; the rest is for the run.
 WAITING, LEAST_WAITING = 0.6, 0.2
-# A rate is measured over so long or longer, and so many answers or more; it counts for so long.
+# The speed is measured over so long or longer, and so many answers or more; it counts for so long.
 SAMPLE_SECONDS = 0.1
 SAMPLE_ANSWERS = 8
-RATE_SECONDS = 10.0
+SPEED_SECONDS = 10.0
 # What the loop's clock, in whole milliseconds, may be behind.
 LOOP_SECONDS = 0.002
 # Fewer requests than these in two turns are answered however late: something else held up the loop, not they.
 CROWD = 16
 # No request is cheaper than this, in seconds: what the loop itself costs.
 LEAST_SECONDS = 50e-6
+# What a byte of the body is expected to cost, in seconds: 1,000 rows of 64 numbers in JSON take some 20 ms.
+BYTE_SECONDS = 20e-9
 
 
 class Overloaded(RequestError):
@@ -63,11 +66,11 @@ class Slot:
         deadline: when nobody waits for the answer any more, on the monotonic clock.
     """
 
-    __slots__ = ("_admission", "_arrived", "_counted", "deadline")
+    __slots__ = ("_admission", "_cost", "_taken", "deadline")
 
-    def __init__(self, admission: Admission, arrived: float, deadline: float) -> None:
-        self._admission, self._arrived = admission, arrived
-        self._counted = False
+    def __init__(self, admission: Admission, cost: float, deadline: float) -> None:
+        self._admission, self._cost = admission, cost
+        self._taken = -1.0
         self.deadline = deadline
 
     def check(self) -> None:
@@ -76,13 +79,12 @@ class Slot:
         Raises:
             Overloaded: 429, there is no room; 504, the deadline has passed.
         """
-        admission = self._admission
-        if admission.clock() >= self.deadline:
+        now = self._admission.clock()
+        if now >= self.deadline:
             raise too_late()
-        if not self._counted:
-            admission.take()
-            self._counted = True
-            self._arrived = max(self._arrived, admission.clock() - admission.latency)  # a slow sender's time is its own
+        if self._taken < 0:
+            self._admission.take(self._cost)
+            self._taken = now
 
     def left(self) -> float:
         """Seconds until the deadline; negative once it has passed."""
@@ -90,9 +92,9 @@ class Slot:
 
     def leave(self) -> None:
         """Give the room back; called once, whatever became of the request."""
-        if self._counted:
-            self._counted = False
-            self._admission.give_back(self._arrived)
+        if self._taken >= 0:
+            self._admission.give_back(self._cost, self._taken)
+            self._taken = -1.0
 
 
 class Admission:
@@ -108,6 +110,7 @@ class Admission:
 
     Attributes:
         in_flight: requests whose body is whole and whose answer is not.
+        work: what they are expected to cost together, in seconds of one processor.
         shed: how many were refused so far.
         latency: what the bound is now, in seconds.
     """
@@ -125,15 +128,35 @@ class Admission:
         self._loop_time = turn
         self._turn, self._last, self._before = 0.0, 0.0, 0.0
         self._crowd, self._crowd_before = 0, 0
-        self.in_flight = 0
+        self.in_flight, self.work = 0, 0.0
         self.shed = 0
         self._read, self._runs = traffic, max(1, runs)
         self._latency_ms, self._deadline_ms = latency_ms, deadline_ms
         self._seen: Traffic | None = None
-        self.latency, self._deadline, self._promised = 0.0, 0.0, 0.0
+        self.latency, self._deadline, self._least = 0.0, 0.0, LEAST_SECONDS
         self._share, self._worst = WAITING, 0.0
-        self._rate, self._rated_at = 0.0, -math.inf
-        self._since, self._answers = -1.0, 0
+        self._speed, self._measured_at = 0.0, -math.inf
+        self._since, self._answers, self._done = -1.0, 0, 0.0
+
+    def glance(self, headers: Mapping[bytes, bytes]) -> None:
+        """Look at a request that is whole and will be answered at once: it takes no room, it can only be too late.
+
+        Raises:
+            Overloaded: 429, it waited too long for the loop; 504, its deadline has passed.
+            RequestError: 400, the deadline's header cannot be read.
+        """
+        if self._calm() and DEADLINE not in headers:
+            return
+        traffic = self._read()
+        if traffic is not self._seen:
+            self._learn(traffic)
+        now = self.clock()
+        waited = self._waited(now)
+        given = headers.get(DEADLINE)
+        if given is not None and waited >= read_deadline(given):
+            raise too_late()
+        if waited > self._waiting and self._crowd + self._crowd_before > CROWD:
+            raise self._refuse(waited)
 
     def enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Slot:
         """Begin a request, before its body is read.
@@ -145,83 +168,100 @@ class Admission:
         traffic = self._read()
         if traffic is not self._seen:
             self._learn(traffic)
+        self._calm()
         now = self.clock()
         waited = self._waited(now)
-        arrived: float = scope.get("arrived") or now - waited
-        waited = max(waited, now - arrived)
+        arrived = scope.get("arrived")
+        if arrived is None:
+            arrived = now - waited
+        elif now - arrived > waited:
+            waited = now - arrived
         given = headers.get(DEADLINE)
         deadline = arrived + (self._deadline if given is None else read_deadline(given))
         if now >= deadline:
             raise too_late()
         if waited > self._waiting and self._crowd + self._crowd_before > CROWD:
             raise self._refuse(waited)
-        if self.in_flight >= self.room:
-            raise self._refuse(self.in_flight / self.rate)
-        return Slot(self, arrived, deadline)
+        if self.in_flight >= self._runs:
+            self._look_for_room()
+        length = headers.get(b"content-length", b"")
+        cost = max(self._least, int(length) * BYTE_SECONDS) if length.isdigit() else self._least
+        return Slot(self, cost, deadline)
 
-    def take(self) -> None:
+    def take(self, cost: float) -> None:
         """Count a request whose body is whole.
 
         Raises:
             Overloaded: 429, there is no room.
         """
-        if self.in_flight >= self.room:
-            raise self._refuse(self.in_flight / self.rate)
+        if self.in_flight >= self._runs:
+            self._look_for_room()
         self.in_flight += 1
+        self.work += cost
 
-    def give_back(self, arrived: float) -> None:
+    def give_back(self, cost: float, taken: float) -> None:
         """A counted request is over; while the server is busy this measures how fast they leave."""
         self.in_flight -= 1
+        self.work = self.work - cost if self.in_flight else 0.0
         if self.in_flight < 2 * self._runs:
             self._since = -1.0
             return
         now = self.clock()
         if self._since < 0:
-            self._since, self._answers, self._worst = now, 0, 0.0
+            self._since, self._answers, self._done, self._worst = now, 0, 0.0, 0.0
             return
         self._answers += 1
-        self._worst = max(self._worst, now - arrived)
+        self._done += cost
+        self._worst = max(self._worst, now - taken)
         if self._answers >= SAMPLE_ANSWERS and now - self._since >= SAMPLE_SECONDS:
-            sample = self._answers / (now - self._since)
-            fresh = now - self._rated_at > RATE_SECONDS
-            self._rate = sample if fresh else 0.7 * self._rate + 0.3 * sample
-            self._rated_at = self._since = now
+            sample = self._done / (now - self._since)
+            fresh = now - self._measured_at > SPEED_SECONDS
+            self._speed = sample if fresh else 0.7 * self._speed + 0.3 * sample
+            self._measured_at = self._since = now
             # Where answers take longer than they may, whoever else slows them, less of the bound is for waiting.
             late = self._worst > self.latency
             self._share = max(LEAST_WAITING, 0.9 * self._share) if late else min(WAITING, 1.05 * self._share)
-            self._answers, self._worst = 0, 0.0
+            self._answers, self._done, self._worst = 0, 0.0, 0.0
+
+    @property
+    def speed(self) -> float:
+        """Expected seconds of work that are done in a second; before it is measured, as many as runs go on at once."""
+        if self._speed and self.clock() - self._measured_at <= SPEED_SECONDS:
+            return self._speed
+        return self._runs
+
+    @property
+    def room(self) -> float:
+        """How much work may be in flight, so that the last of it does not wait too long."""
+        return self._waiting * self.speed
 
     @property
     def _waiting(self) -> float:
         """How long a request may wait, in seconds."""
         return self._share * self.latency
 
-    @property
-    def rate(self) -> float:
-        """Requests a second that can be answered, as far as is known."""
-        if self._rate and self.clock() - self._rated_at <= RATE_SECONDS:
-            return self._rate
-        return self._promised or 1 / LEAST_SECONDS
+    def _look_for_room(self) -> None:
+        if self.work >= self.room - 1e-9:
+            raise self._refuse(self.work / self.speed)
 
-    @property
-    def room(self) -> int:
-        """How many requests may be in flight, so that the last of them does not wait too long."""
-        return max(self._runs, int(self._waiting * self.rate))
-
-    def _waited(self, now: float) -> float:
-        """How long a request that is looked at now may have waited for the loop."""
+    def _calm(self) -> bool:
+        """Count a request of this turn of the loop; whether it is one of few, which are never refused."""
         if self._loop_time is None:
             self._loop_time = asyncio.get_running_loop().time
         turn = self._loop_time()
-        if turn != self._turn:
+        if turn == self._turn:
+            self._crowd += 1
+        else:
             # A loop that slept between the two turns let nothing wait.
-            adjoining = turn - self._last < LOOP_SECONDS
-            self._before = self._last - self._turn if adjoining else 0.0
-            self._crowd_before = self._crowd if adjoining else 0
-            self._turn, self._crowd = turn, 0
+            adjoining = self._crowd > CROWD and turn - self._last < LOOP_SECONDS
+            self._before, self._crowd_before = (self._last - self._turn, self._crowd) if adjoining else (0.0, 0)
+            self._turn, self._crowd = turn, 1
+        return self._crowd + self._crowd_before <= CROWD
+
+    def _waited(self, now: float) -> float:
+        """How long a request that is looked at now may have waited for the loop."""
         self._last = now
-        self._crowd += 1
-        return now - turn + self._before
+        return now - self._turn + self._before
 
     def _learn(self, traffic: Traffic) -> None:
         """Take the bounds of what serves now; a measured rate counts no longer."""
@@ -232,8 +272,8 @@ class Admission:
         self._share = WAITING
         self._deadline = (limits.deadline_ms if self._deadline_ms is None else self._deadline_ms) / 1000
         slowest = max((model.row_seconds for model in serving), default=0.0)
-        self._promised = self._runs / max(slowest, LEAST_SECONDS)
-        self._rated_at, self._since = -math.inf, -1.0
+        self._least = max(slowest, LEAST_SECONDS)
+        self._measured_at, self._since = -math.inf, -1.0
 
     def _refuse(self, wait: float) -> Overloaded:
         self.shed += 1

@@ -13,7 +13,7 @@ import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.serving import health, v1, v2
-from trimtab.serving.calls import Answer, Codec, read_output
+from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, read_output
 from trimtab.serving.exchange import Exchange, Ids, error_headers, http_response
 from trimtab.serving.heads import Head
 from trimtab.serving.http import (
@@ -32,6 +32,8 @@ from trimtab.serving.memory import Memory
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from trimtab.core.tokens import TokenFile
     from trimtab.serving.config import ServerConfig
     from trimtab.serving.hooks import Admission, Batcher, Keys, Shadow, Tracing
@@ -175,17 +177,21 @@ class InferenceApp:
             exchange.leave()
 
     async def _compute(self, codec: Codec, model: LoadedModel, body: bytes, exchange: Exchange) -> Answer:
-        """Decode, run, record, encode; what takes long does so in a thread, so that it holds up nobody else's."""
+        """Decode, run, encode, record; what takes long does so in a thread, so that it holds up nobody else's."""
         large = len(body) > INLINE_BYTES
-        decoded = await self._aside(large, codec.decode, model, body, exchange.call)
-        if self.batcher is not None and self.batcher.takes(model, decoded.n):
+        call = exchange.call
+        if self.batcher is not None and self.batcher.takes(model, 1):
+            decoded = await self._aside(large, codec.decode, model, body, call)
             output = await self.batcher.run(model, decoded.tensors, decoded.n, exchange.slot)
+            said, answer = await self._aside(large, _finish, codec, model, call, decoded, output)
+        elif large:
+            decoded, said, answer = await self._aside(True, _whole, codec, model, body, call)
         else:
-            slow = large or decoded.n * model.row_seconds > INLINE_SECONDS
-            output = await self._aside(slow, model.run, decoded.tensors)
-        said = await self._aside(large, read_output, model, output)
+            decoded = codec.decode(model, body, call)
+            output = await self._aside(decoded.n * model.row_seconds > INLINE_SECONDS, model.run, decoded.tensors)
+            said, answer = _finish(codec, model, call, decoded, output)
         exchange.record(decoded, said)
-        return await self._aside(large, codec.encode, model, exchange.call, decoded, said)
+        return answer
 
     async def _aside(self, aside: bool, function: Callable[..., T], *given: Any) -> T:
         """The function's result; in a thread where it may take long."""
@@ -200,14 +206,13 @@ class InferenceApp:
         exchange = Exchange(self, head)
         codec = head.codec
         try:
-            exchange.enter(scope)
+            exchange.enter(scope, at_once=True)
             model = exchange.choose(len(body), None)
             decoded = codec.decode(model, body, exchange.call)
             if decoded.n * model.row_seconds > INLINE_SECONDS:
                 exchange.withdraw()
                 return None
-            said = read_output(model, model.run(decoded.tensors))
-            answer = codec.encode(model, exchange.call, decoded, said)
+            said, answer = _finish(codec, model, exchange.call, decoded, model.run(decoded.tensors))
             exchange.record(decoded, said)
             response = exchange.response(answer)
         except RequestError as error:
@@ -274,3 +279,17 @@ class InferenceApp:
     def close(self) -> None:
         """End the computing threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _whole(codec: Codec, model: LoadedModel, body: bytes, call: Call) -> tuple[Decoded, Prediction, Answer]:
+    """All there is to do for a body, at a stretch."""
+    decoded = codec.decode(model, body, call)
+    return decoded, *_finish(codec, model, call, decoded, model.run(decoded.tensors))
+
+
+def _finish(
+    codec: Codec, model: LoadedModel, call: Call, decoded: Decoded, output: np.ndarray[Any, Any]
+) -> tuple[Prediction, Answer]:
+    """What the graph's output says, and the answer."""
+    said = read_output(model, output)
+    return said, codec.encode(model, call, decoded, said)

@@ -42,8 +42,12 @@ class Exchange:
         self.slot: Slot | None = None
         self._trace: Trace | None = None
 
-    def enter(self, scope: Scope) -> None:
+    def enter(self, scope: Scope, *, at_once: bool = False) -> None:
         """What can be said before the body: who asks, and whether there is room.
+
+        Args:
+            scope: the request's.
+            at_once: it is whole and quick: it takes no room, and can only have waited too long already.
 
         Raises:
             RequestError: 4xx, 503.
@@ -56,7 +60,10 @@ class Exchange:
             self._trace = app.tracing.context(headers, head.codec.name)
         self.call = Call(head.own_id() or app.ids.fresh(), headers)
         if app.admission is not None:
-            self.slot = app.admission.enter(scope, headers)
+            if at_once:
+                app.admission.glance(headers)
+            else:
+                self.slot = app.admission.enter(scope, headers)
         if head.length < 0:  # one that is kept was looked at already
             check_content(headers, head.codec.binary)
 

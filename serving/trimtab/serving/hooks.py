@@ -46,6 +46,13 @@ class Slot(Protocol):
 class Admission(Protocol):
     """Whether there is room for one more request."""
 
+    def glance(self, headers: Mapping[bytes, bytes]) -> None:
+        """Look at a whole request that is answered at once; it takes no room.
+
+        Raises:
+            RequestError: 429 and 504, as `enter`.
+        """
+
     def enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Slot:
         """Take a place; asked before the body is read. A deadline is among the headers, or the default.
 
