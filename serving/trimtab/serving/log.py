@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # How long answered rows gather before they are written together: a write costs more than a row.
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.05
 # How often the spool is measured, in seconds, and at least so many times as long as measuring takes.
 SIZE_SECONDS, SIZE_REST = 1.0, 50.0
 # What is written at once, and what may wait, at most: rows of large images are few.
