@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 INPUT = "input"
+# What packing says to a value that is no number, and to one that 64 or 32 bits cannot hold.
+REFUSED = (struct.error, OverflowError, FloatingPointError)
 
 
 class Read(NamedTuple):
@@ -79,21 +81,21 @@ class Matrix:
             if kinds == {list}:
                 if set(map(len, instances)) != {self.width}:
                     return None
-                return self._many(list(chain.from_iterable(instances)), extras, body)
+                return self._many(chain.from_iterable(instances), len(instances), extras, body)
             if kinds == {dict}:
-                values = list(chain.from_iterable(map(self._object, instances)))
-                return self._many(values, self._extra(instances), body)
+                values = chain.from_iterable(map(self._object, instances))
+                return self._many(values, len(instances), self._extra(instances), body)
             if self.width == 1 and kinds <= {int, float}:
-                return self._many(instances, extras, body)
-        except (struct.error, OverflowError, KeyError, RequestError):
+                return self._many(instances, len(instances), extras, body)
+        except (*REFUSED, KeyError, RequestError):
             pass
         return None
 
     def flat(self, data: list[Any], body: bytes) -> Read | None:
         """The data of one V2 tensor [n, k], flat; None where it is something else than numbers."""
         try:
-            return self._many(data, {}, body)
-        except (struct.error, OverflowError):
+            return self._many(data, len(data) // self.width, {}, body)
+        except REFUSED:
             return None
 
     def _object(self, row: dict[str, Any]) -> Sequence[Any]:
@@ -117,12 +119,15 @@ class Matrix:
         extras[INPUT] = np.ndarray((1, self.width), np.float64, self._wide.pack(*row))
         return Read(narrow, extras)
 
-    def _many(self, values: list[Any], extras: dict[str, Any], body: bytes) -> Read | None:
-        if _may_hold_truth(body) and bool in set(map(type, values)):
-            return None
-        shape = len(values) // self.width, self.width
-        narrow: Array = np.ndarray(shape, np.float32, struct.pack(f"<{len(values)}f", *values))
-        extras[INPUT] = np.ndarray(shape, np.float64, struct.pack(f"<{len(values)}d", *values))
+    def _many(self, values: Iterable[Any], n: int, extras: dict[str, Any], body: bytes) -> Read | None:
+        if _may_hold_truth(body):
+            values = list(values)
+            if bool in set(map(type, values)):
+                return None
+        wide: Array = np.ndarray((n, self.width), np.float64, struct.pack(f"<{n * self.width}d", *values))
+        with np.errstate(over="raise"):
+            narrow = wide.astype(np.float32)
+        extras[INPUT] = wide
         return Read(narrow, extras)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -64,12 +65,22 @@ def read_wanted(payload: dict[str, Any], model: LoadedModel) -> list[tuple[str, 
     return list(wanted.items())
 
 
-def write_output(name: str, binary: bool, said: Prediction, parts: list[bytes]) -> dict[str, Any]:
-    """One output's entry; binary data goes to `parts`."""
+def write_output(
+    name: str, binary: bool, said: Prediction, texts: Mapping[str, bytes], parts: list[bytes]
+) -> dict[str, Any]:
+    """One output's entry; binary data goes to `parts`.
+
+    Args:
+        name: of the output.
+        binary: whether its data is sent as bytes.
+        said: what is answered.
+        texts: each label as BYTES.
+        parts: takes the data of binary outputs, in order.
+    """
     n = len(said.outputs)
     if name == "label":
         if binary:
-            parts.append(v2_binary.text(said.outputs))
+            parts.append(b"".join(map(texts.__getitem__, said.outputs)))
             return {"name": name, "datatype": "BYTES", "shape": [n], "parameters": {SIZE: len(parts[-1])}}
         return {"name": name, "datatype": "BYTES", "shape": [n], "data": said.outputs}
     values: Any = said.outputs if said.probabilities is None or name != "probabilities" else said.probabilities
