@@ -98,7 +98,7 @@ def test_a_killed_worker_is_replaced_and_nothing_that_was_counted_is_lost(pair: 
 def test_sigterm_answers_what_is_in_flight_in_every_worker(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.serve("heavy", "heavy")
-    rows = {"instances": [[1.0, 2.0, 3.0, 4.0]] * 20}
+    rows = {"instances": [[1.0, 2.0, 3.0, 4.0]] * 10}
     with running(place, "heavy", "--workers", "2", "--latency-ms", "600000") as server:
         raws = [Raw(server.url) for _ in range(12)]
         for raw in raws:
@@ -108,11 +108,11 @@ def test_sigterm_answers_what_is_in_flight_in_every_worker(tmp_path: Path) -> No
         server.process.terminate()
         for raw in raws:
             status, _, body = raw.answer()
-            assert (status, len(body["predictions"])) == (200, 20)
+            assert (status, len(body["predictions"])) == (200, 10)
             raw.__exit__()
         assert server.process.wait(120) == 0
     log = predictions.read_files(place.store, predictions.list_files(place.store, "heavy", version(place, "heavy")))
-    assert log.num_rows == 12 * 20
+    assert log.num_rows == 12 * 10
     assert "Traceback" not in server.log.read_text()
 
 
