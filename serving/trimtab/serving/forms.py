@@ -19,7 +19,8 @@ _LARGEST = {"minimum": -FLOAT32_MAX, "maximum": FLOAT32_MAX}
 NUMBER: Doc = {"type": "number", **_LARGEST}
 NULL: Doc = {"type": "null"}
 # RFC 3339 with its offset, as it is read; a date alone is the start of its day in UTC.
-TIME = r"^(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
+_DAY = r"^(19|2[0-9])[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+TIME = _DAY + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
 OFFSET = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 
 

@@ -33,11 +33,16 @@ _WHY = {
     503: "No version serves yet, or the disk takes no more.",
     504: "The deadline passed before there was an answer.",
 }
-_HEADERS = [
-    ("X-Prediction-Id", f"^{UUID7}-0$", "The id that row 0 shall have: `<UUIDv7>-0`."),
-    ("X-Trimtab-Key", "", "A caller's key: while a canary runs, the same key meets the same version."),
-    ("X-Request-Id", "^[!-~]{1,128}$", "An id of the request; logged with its rows and given back."),
-    ("traceparent", "", "W3C trace context; logged with the rows, continued in the answer."),
+_ID = f"^{UUID7}-0$"
+_HEADERS: list[tuple[str, str, Doc]] = [
+    (
+        "X-Prediction-Id",
+        "The id that row 0 shall have: `<UUIDv7>-0`.",
+        {"pattern": _ID, "examples": ["0193a6a0-0000-7000-8000-000000000000-0"]},
+    ),
+    ("X-Trimtab-Key", "A caller's key: while a canary runs, the same key meets the same version.", {}),
+    ("X-Request-Id", "An id of the request; logged with its rows and given back.", {"pattern": "^[!-~]{1,128}$"}),
+    ("traceparent", "W3C trace context; logged with the rows, continued in the answer.", {}),
 ]
 
 
@@ -119,13 +124,8 @@ def _post(name: str, summary: str, forms: tuple[str, str], example: Doc | None, 
         "summary": summary,
         "tags": ["inference"],
         "parameters": [
-            {
-                "name": header,
-                "in": "header",
-                "description": text,
-                "schema": {"type": "string", "pattern": pattern} if pattern else {"type": "string"},
-            }
-            for header, pattern, text in _HEADERS
+            {"name": header, "in": "header", "description": text, "schema": {"type": "string", **form}}
+            for header, text, form in _HEADERS
         ],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {"200": answer, **_errors(*codes, *keyed)},
