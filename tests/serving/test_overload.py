@@ -57,6 +57,8 @@ def test_beyond_its_capacity_it_answers_some_refuses_the_rest_and_recovers(heavy
     assert statuses.count(429) > CONNECTIONS
     assert heavy.metric("trimtab_server_requests_total", code="429") >= statuses.count(429)
     assert heavy.metric("trimtab_server_in_flight") == 0
+    runs, rows = (heavy.metric(f"trimtab_server_{name}_total") for name in ("runs", "run_rows"))
+    assert rows == heavy.metric("trimtab_server_requests_total", code="200") >= runs > 0
 
 
 def test_slow_senders_keep_nobody_out(heavy: Running) -> None:

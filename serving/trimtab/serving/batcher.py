@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -68,10 +69,13 @@ class Batcher:
     Args:
         runs: how many runs may go on at once; with `threads` of ONNX Runtime each.
         latency_ms: overrides the project's bound on latency, of which a run takes a part at most.
+        ran: told how many rows each run had.
     """
 
-    def __init__(self, runs: int = 1, latency_ms: float | None = None) -> None:
-        self._runs, self._latency_ms = max(1, runs), latency_ms
+    def __init__(
+        self, runs: int = 1, latency_ms: float | None = None, ran: Callable[[int], None] | None = None
+    ) -> None:
+        self._runs, self._latency_ms, self._ran = max(1, runs), latency_ms, ran
         self._queues: dict[LoadedModel, _Queue] = {}
         self._pool = ThreadPoolExecutor(max_workers=self._runs, thread_name_prefix="batch")
 
@@ -145,6 +149,8 @@ class Batcher:
             queue.rows -= rows
             queue.cost = 0.8 * queue.cost + 0.2 * (loop.time() - began) / rows
             queue.peak = max(queue.peak * FADE, queue.rows + sum(item.n for item in queue.items))
+            if self._ran is not None:
+                self._ran(rows)
             if finished.cancelled():  # the server is ending
                 for item in items:
                     item.answer.cancel()

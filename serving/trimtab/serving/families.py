@@ -41,6 +41,8 @@ LOST = "trimtab_log_lost_rows_total"
 SPOOL = "trimtab_log_spool_bytes"
 LABELS = "trimtab_labels_total"
 SHADOW = "trimtab_server_shadow_rows_total"
+RUNS = "trimtab_server_runs_total"
+RUN_ROWS = "trimtab_server_run_rows_total"
 STORE_ERRORS = "trimtab_store_errors_total"
 
 # Labels that hold a version: what was counted for one that no longer serves is exported no more.
@@ -54,6 +56,8 @@ FAMILIES: tuple[Family, ...] = (
     Family(SPOOL, "Bytes that wait for the store.", kind="state", zero=((),)),
     Family(LABELS, "Labels received.", ("outcome",), zero=(("accepted",), ("refused",), ("written",), ("dropped",))),
     Family(SHADOW, "Rows offered to the version in the shadow, by what became of them.", ("version", "outcome")),
+    Family(RUNS, "Runs of slow models.", zero=((),)),
+    Family(RUN_ROWS, "Rows in runs of slow models.", zero=((),)),
     Family(
         STORE_ERRORS,
         "Requests to the store that failed.",

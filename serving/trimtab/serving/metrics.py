@@ -19,6 +19,8 @@ from trimtab.serving.families import (
     OF_VERSION,
     PREDICTIONS,
     ROWS,
+    RUN_ROWS,
+    RUNS,
     SHADOW,
     SPOOL,
     STORE_ERRORS,
@@ -140,6 +142,11 @@ class Metrics:
     def shadowed(self, version: str, outcome: str, rows: int) -> None:
         """Rows offered to the version in the shadow: it agreed, differed, failed, or they were shed."""
         self.add(SHADOW, version, outcome, n=rows)
+
+    def ran(self, rows: int) -> None:
+        """A run of a slow model, with rows of one or several requests."""
+        self.add(RUNS)
+        self.add(RUN_ROWS, n=rows)
 
     def spool_bytes(self, size: int) -> None:
         """What waits on disk for the store."""

@@ -144,7 +144,7 @@ def answer(
     tracing = app.tracing = make_tracing(settings.otlp_endpoint, config.model, config.name)
     admission = app.admission = Admission(lambda: app.traffic, config.runs, config.latency_ms, config.deadline_ms)
     shadow = app.shadow = Shadow(metrics, admission)
-    batcher = app.batcher = Batcher(config.runs, config.latency_ms)
+    batcher = app.batcher = Batcher(config.runs, config.latency_ms, metrics.ran)
 
     def publish(traffic: Traffic) -> None:
         keys.required = key_required(config.require_key, config.host, traffic.auths)
