@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -92,8 +94,20 @@ def test_one_connection_too_many_is_told_so_and_an_idle_one_is_closed(heavy: Run
             assert status == 429
             assert headers["retry-after"] == "1"
             assert body["expected"] == f"at most {CONNECTIONS}"
+        assert heavy.metric("trimtab_server_requests_total", code="429", protocol="http") == 1
         for raw in raws:
             assert raw.file.read() == b""  # the server's side ends, after the keep-alive's or the head's time
     with Raw(heavy.url) as raw:
         assert patiently(raw, post(PATH, ROW)) == 200
         assert raw.file.read() == b""
+
+
+def test_the_limit_on_open_files_is_raised_as_far_as_the_system_lets_it() -> None:
+    code = """import resource
+from trimtab.serving.listening import SPARE_FILES, allow_connections
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 600))
+assert allow_connections(50) == 50 and resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 200
+assert allow_connections(300) == 300 and resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 300 + SPARE_FILES
+assert allow_connections(1000) == 600 - SPARE_FILES and resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 600
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

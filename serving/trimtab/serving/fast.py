@@ -14,6 +14,7 @@ from trimtab.serving.heads import Head, Heads
 from trimtab.serving.protocol import Protocol
 
 if TYPE_CHECKING:
+    from trimtab.core.errors import RequestError
     from trimtab.serving.app import InferenceApp
     from trimtab.serving.calls import Codec
 
@@ -100,6 +101,11 @@ class Fast(Protocol):
         if self._idle is not None:
             self._idle.cancel()
         super().connection_lost(exc)
+
+    def _write(self, error: RequestError) -> None:
+        """Refuse what is no whole request; it is counted like any other."""
+        self.quick.metrics.answered("", "http", error.status, 0.0)
+        super()._write(error)
 
     def _wait(self, size: int) -> None:
         """The rest of the message is still to come: it goes the long way."""

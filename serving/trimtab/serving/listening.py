@@ -11,6 +11,9 @@ from trimtab.core.errors import ProjectError
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+# Files that a server needs beside its connections: spool, store, model, metrics.
+SPARE_FILES = 128
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one.
@@ -54,6 +57,22 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
             hint="choose another with --port, --metrics-port or --host",
         ) from None
     return bound
+
+
+def allow_connections(count: int) -> int:
+    """Let this process open so many connections beside its files, as far as the system lets it.
+
+    Returns:
+        how many it may open; fewer than asked for where the hard limit is lower.
+    """
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return count if soft == resource.RLIM_INFINITY else max(1, min(count, soft - SPARE_FILES))
 
 
 def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable[[], None]:

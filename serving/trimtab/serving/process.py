@@ -25,7 +25,7 @@ from trimtab.serving.batcher import Batcher
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.follower import Follower
 from trimtab.serving.keys import Keys, key_required
-from trimtab.serving.listening import listen, serve_metrics
+from trimtab.serving.listening import allow_connections, listen, serve_metrics
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.shadow import Shadow
@@ -221,6 +221,9 @@ async def _serve(
             """Ours below: uvicorn's would end the process by the signal before the log is written."""
             yield
 
+    connections = allow_connections(config.max_connections)
+    if connections < config.max_connections:
+        logger.warning("the system lets this process open only %d connections (ulimit -n)", connections)
     # uvicorn's own warnings (bytes that are no HTTP, say) as lines of ours.
     logging.getLogger("uvicorn.error").handlers = logging.getLogger("trimtab").handlers
     server = Server(
@@ -230,7 +233,7 @@ async def _serve(
                 app,
                 protocol(
                     Patience(
-                        connections=config.max_connections,
+                        connections=connections,
                         head_seconds=config.head_seconds,
                         body_seconds=config.body_seconds,
                     )
