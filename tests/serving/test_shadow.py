@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from tests.serving.bundles import NUMBERS, SCHEMAS, Place, running
 from tests.serving.raw import Raw, post
 
@@ -152,42 +150,50 @@ def test_inputs_are_taken_over_by_the_fields_names() -> None:
     assert adapted(mixed, other, tensors) is None
 
 
-def test_on_the_server_it_answers_nobody_and_its_comparison_is_exported(place: Place, tmp_path: Path) -> None:
+def test_champion_canary_and_shadow_in_one_process(place: Place) -> None:
     first = place.serve("digits", "digits", 0)
-    second = place.publish("digits", "digits", 1)
+    second, third = place.publish("digits", "digits", 1), place.publish("digits", "digits", 2)
+    keyed = [
+        post("/v1/models/digits:predict", {"instances": [[[1.0] * 8] * 8]}, X_Trimtab_Key=f"k{i}") for i in range(40)
+    ]
+    place.say("digits", "canaried", second, percent=50)
+    place.say("digits", "shadowed", third)
     with running(place, "digits") as server, Raw(server.url) as raw:
-        place.say("digits", "shadowed", second)
+        server.until(lambda: server.get("/v2/models/digits")[1]["versions"] == [first, second])
 
         def asked() -> bool:
-            assert raw.ask(PREDICT)[1]["x-model-version"] == first
-            return server.metric(NAME, version=second) > 20
+            answered = [raw.ask(request)[1]["x-model-version"] for request in keyed]
+            assert set(answered) == {first, second}
+            assert answered == [raw.ask(request)[1]["x-model-version"] for request in keyed]
+            return server.metric(NAME, version=third) >= 80
 
         server.until(asked)
-        assert server.get(f"/v2/models/digits/versions/{second}/ready")[0] == 404
-        assert server.get("/v2/models/digits")[1]["versions"] == [first]
-        status, _, answer = raw.ask(post(f"/v2/models/digits/versions/{second}/infer", {"inputs": []}))
+        assert server.get(f"/v2/models/digits/versions/{third}/ready")[0] == 404
+        status, _, answer = raw.ask(post(f"/v2/models/digits/versions/{third}/infer", {"inputs": []}))
         assert status == 404
         assert first in answer["error"]
-        place.say("digits", "canaried", second, percent=100)
-        server.until(lambda: raw.ask(PREDICT)[1]["x-model-version"] == second)
-        rows = predictions.list_files(place.store, "digits", second)
-        place.say("digits", "promoted", second)
-        server.until(lambda: server.get("/v2/models/digits")[1]["versions"] == [second])
-    table = predictions.read_files(place.store, rows)
-    assert not table.num_rows or set(table["_share"].to_pylist()) == {100}
-    assert server.log.read_text().count(f"loaded and warmed {second}") == 1
+        place.say("digits", "rejected", second)
+        place.say("digits", "canaried", third, percent=100)
+        server.until(lambda: raw.ask(keyed[0])[1]["x-model-version"] == third)
+        place.say("digits", "promoted", third)
+        server.until(lambda: server.get("/v2/models/digits")[1]["versions"] == [third])
+    logged = {v: predictions.list_files(place.store, "digits", v) for v in (first, second, third)}
+    shares = {v: set(predictions.read_files(place.store, files)["_share"].to_pylist()) for v, files in logged.items()}
+    assert shares[second] == {50}
+    assert shares[first] <= {50, 100}  # alone, while the others were being loaded
+    assert shares[third] == {100}  # none of the rows that it answered in the shadow
+    assert server.log.read_text().count(f"loaded and warmed {third}") == 1
 
 
-@pytest.mark.parametrize("broken", ["wrong", "tampered"])
-def test_a_version_that_fails_a_check_is_refused_in_the_shadow(place: Place, broken: str) -> None:
+def test_a_version_that_fails_a_check_is_refused_in_the_shadow(place: Place) -> None:
     first = place.serve("digits", "digits", 0)
-    second = place.publish("digits", "digits", 1, wrong=broken == "wrong")
-    if broken == "tampered":
-        place.store.put(f"models/digits/versions/{second}/model.onnx", b"no graph")
+    wrong, tampered = place.publish("digits", "digits", 1, wrong=True), place.publish("digits", "digits", 2)
+    place.store.put(f"models/digits/versions/{tampered}/model.onnx", b"no graph")
     with running(place, "digits") as server, Raw(server.url) as raw:
-        place.say("digits", "shadowed", second)
-        server.until(lambda: rollouts.refusals(place.store, "digits", second))
-        (refusal,) = rollouts.refusals(place.store, "digits", second)
-        assert ("something else than recorded" if broken == "wrong" else "model.onnx") in refusal.reason
-        assert raw.ask(PREDICT)[1]["x-model-version"] == first
-        assert server.metric(NAME, version=second) == 0
+        for version, why in ((wrong, "something else than recorded"), (tampered, "model.onnx")):
+            place.say("digits", "shadowed", version)
+            server.until(lambda version=version: rollouts.refusals(place.store, "digits", version))
+            (refusal,) = rollouts.refusals(place.store, "digits", version)
+            assert why in refusal.reason
+            assert raw.ask(PREDICT)[1]["x-model-version"] == first
+            assert server.metric(NAME, version=version) == 0
