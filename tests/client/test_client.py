@@ -184,6 +184,7 @@ def test_a_large_call_goes_in_parts_under_one_key(flaky: tuple[str, type[Flaky]]
     assert len({headers["x-prediction-id"] for headers in handler.seen}) == 3
     assert {headers["x-trimtab-key"] for headers in handler.seen} == {found.ids[0]}
     assert {headers["authorization"] for headers in handler.seen} == {"Bearer secret"}
+    assert {headers["x-trimtab-deadline-ms"] for headers in handler.seen} == {"10000"}, "as long as it waits itself"
 
 
 def test_a_server_in_trouble_is_not_asked_ever_more(flaky: tuple[str, type[Flaky]]) -> None:

@@ -62,7 +62,8 @@ class Calls:
 
     Args:
         url, token: the server's base URL; bearer token or API key, for feedback and where the server asks for one.
-        timeout, retries, budget: seconds for one try and the longest pause; tries after the first; see above.
+        timeout, retries, budget: seconds for one try, after which the server gives it up too, and the longest pause;
+            tries after the first; see above.
         rows: of one request; larger calls go in parts, under one key, so that one version answers all of them.
         connections: to hold open.
     """
@@ -139,7 +140,8 @@ class Calls:
 
     def _post(self, path: str, body: Any, headers: dict[str, str]) -> Steps[tuple[Any, Mapping[str, str]]]:
         sent = json.dumps(body, default=lambda value: value.tolist()).encode()
-        asked = path, sent, {"content-type": "application/json", **self._auth, **headers}
+        patience = {"x-trimtab-deadline-ms": str(round(1000 * min(3600, max(0.001, self.timeout))))}
+        asked = path, sent, {"content-type": "application/json", **patience, **self._auth, **headers}
         self._earned = min(RESERVE, self._earned + self._budget)
         answer: Answer = yield asked
         for tries in range(self.retries):
