@@ -150,31 +150,35 @@ def _frame(rows: Sequence[Answered], privacy: Privacy) -> bytes:
     head |= {letter: values for letter, values in (("q", requests), ("w", traces)) if any(values)}
     body: list[bytes] = []
 
+    def check(name: str, n: int) -> None:
+        if n != len(head["y"]):
+            raise ValueError(f"column {name!r} holds {n} rows of {len(head['y'])}")
+
     def add(name: str, arrays: Sequence[Array]) -> None:
         joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        if len(joined) != len(head["y"]):
-            raise ValueError(f"column {name!r} holds {len(joined)} rows of {len(head['y'])}")
+        check(name, len(joined))
         head["c"].append([name, joined.dtype.str, joined.shape])
         body.append(joined.tobytes())
 
     if probabilities[0] is not None:
         add(PROBABILITIES, probabilities)
-    if privacy.private:
-        records = tuple(map(privacy.clean, records))
-    if type(records[0]) is list:
-        objects = list(chain.from_iterable(records))
+    given: Sequence[Any] = [privacy.clean(one) for one in records] if privacy.private else records
+    if type(given[0]) is list:
+        objects: list[dict[str, Any]] = list(chain.from_iterable(given))
+        check("rows", len(objects))
         images = _images(objects)
         for name in images:
             add(name, [np.stack([record[name] for record in objects])])
         head["r"] = [{k: v for k, v in record.items() if k not in images} for record in objects] if images else objects
     else:
         head["j"] = {}
-        for name in records[0]:
-            values = [columns[name] for columns in records]
+        for name in given[0]:
+            values = [columns[name] for columns in given]
             if all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in values):
                 add(name, values)
             else:
                 head["j"][name] = [_plain(value) for value in chain.from_iterable(values)]
+                check(name, len(head["j"][name]))
     encoded = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
     return b"".join([LENGTHS.pack(len(encoded), sum(map(len, body))), encoded, *body])
 
