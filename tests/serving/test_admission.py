@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +16,19 @@ NOTHING: Mapping[bytes, bytes] = {}
 
 
 class Clock:
-    """Seconds that pass when told."""
+    """Seconds that pass when told, and a loop whose turns end when told."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.turn = 1000.0
+        self.asked: list[Callable[[], None]] = []
+
+    def turn(self) -> None:
+        asked, self.asked = self.asked, []
+        for one in asked:
+            one()
+
+    def asked_for(self, one: Callable[[], None]) -> None:
+        self.asked.append(one)
 
     def __call__(self) -> float:
         return self.now
@@ -32,7 +40,7 @@ def made(
     limits = Limits(latency_ms=latency_ms, deadline_ms=deadline_ms)
     model = SimpleNamespace(row_seconds=row_seconds, limits=limits)
     traffic: Any = SimpleNamespace(champion=model, canary=None)
-    return Admission(lambda: traffic, runs, clock=clock, turn=lambda: clock.turn)
+    return Admission(lambda: traffic, runs, clock=clock, soon=clock.asked_for)
 
 
 def fill(admission: Admission, headers: Mapping[bytes, bytes] = NOTHING) -> list[Slot]:
@@ -95,7 +103,8 @@ def test_the_speed_is_measured_while_busy_and_forgotten_afterwards() -> None:
     admission = made(clock)
     slots = fill(admission)
     for _ in range(200):  # a hundred leave in a second: batches make it faster than the warm-up promised
-        clock.turn = clock.now = clock.now + 0.01
+        clock.now += 0.01
+        clock.turn()
         slots.pop(0).leave()
         slots.append(entered(admission))
     assert admission.speed == pytest.approx(10, rel=0.2)
@@ -107,8 +116,6 @@ def test_the_speed_is_measured_while_busy_and_forgotten_afterwards() -> None:
 def test_a_quick_model_refuses_what_waited_too_long_for_the_loop() -> None:
     clock = Clock()
     admission = made(clock, row_seconds=0.00001)
-    admission.glance({})
-    clock.turn = clock.now = 2000.0
     refused = 0
     for _ in range(1000):  # a turn of the loop in which each request takes a millisecond
         try:
@@ -116,15 +123,42 @@ def test_a_quick_model_refuses_what_waited_too_long_for_the_loop() -> None:
         except Overloaded:
             refused += 1
         clock.now += 0.001
-    assert refused == pytest.approx(400, abs=2)
-    clock.turn = clock.now + 0.0005  # the next turn follows: what it reads waited for the whole one before
+    assert refused == pytest.approx(400, abs=CROWD)
+    clock.turn()
+    clock.now += 0.0005  # the next turn follows: what it reads came while the one before went on
+    for _ in range(100 - CROWD):
+        admission.glance({})
+        clock.now += 0.001
+    clock.now += 0.001 * 2 * CROWD
     with pytest.raises(Overloaded) as late:
         admission.glance({})
     assert late.value.status == 429
     with pytest.raises(Overloaded):
         admission.enter({}, {})
-    clock.turn = clock.now = clock.now + 1.0  # the loop had nothing to do
+    clock.turn()
+    clock.now += 1.0  # the loop had nothing to do
     admission.glance({})
+    assert admission.in_flight == 0
+
+
+def test_short_turns_are_watched_now_and_then_and_refuse_nobody() -> None:
+    clock = Clock()
+    admission = made(clock, row_seconds=0.00001, latency_ms=1)
+    watched = 0
+    for _ in range(100):  # a hundred turns of eight requests, one after another, each longer than the latency
+        for _ in range(8):
+            admission.glance({})
+            clock.now += 0.001
+        watched += len(clock.asked)
+        clock.turn()
+    assert 20 < watched < 60
+
+
+def test_a_deadline_holds_for_what_is_answered_at_once() -> None:
+    clock = Clock()
+    admission = made(clock, row_seconds=0.00001)
+    for _ in range(CROWD + 1):
+        admission.glance({})
     with pytest.raises(RequestError, match="deadline"):
         admission.glance({b"x-trimtab-deadline-ms": b"soon"})
     clock.now += 0.2
@@ -140,6 +174,8 @@ def test_a_stamp_of_arrival_counts_and_a_stalled_loop_refuses_nobody() -> None:
     admission = made(clock, row_seconds=0.00001)
     for _ in range(CROWD):
         admission.enter({"arrived": clock.now - 5}, {}).leave()  # few, and late for another reason
+    for _ in range(CROWD - 1):
+        admission.glance({})
     with pytest.raises(Overloaded):
         admission.enter({"arrived": clock.now - 5}, {})
 
@@ -176,8 +212,8 @@ def test_settings_override_the_project_and_a_new_version_brings_its_own() -> Non
     slow: Any = SimpleNamespace(row_seconds=0.1, limits=Limits(latency_ms=1000))
     slower: Any = SimpleNamespace(row_seconds=0.1, limits=Limits(latency_ms=3000))
     serving: Any = SimpleNamespace(champion=slow, canary=None)
-    admission = Admission(lambda: serving, clock=clock, turn=lambda: clock.turn)
-    told = Admission(lambda: serving, latency_ms=500, clock=clock, turn=lambda: clock.turn)
+    admission = Admission(lambda: serving, clock=clock, soon=clock.asked_for)
+    told = Admission(lambda: serving, latency_ms=500, clock=clock, soon=clock.asked_for)
     assert len(fill(told)) == 3
     for slot in fill(admission):
         slot.leave()
@@ -192,7 +228,8 @@ def test_where_answers_come_later_than_they_may_less_is_for_waiting() -> None:
 
     def pass_by(answers: int) -> float:
         for _ in range(answers):
-            clock.turn = clock.now = clock.now + 0.1
+            clock.now += 0.1
+            clock.turn()
             slots.pop(0).leave()
             while admission.work < admission.room - 1e-6:
                 slots.append(entered(admission))
@@ -200,6 +237,6 @@ def test_where_answers_come_later_than_they_may_less_is_for_waiting() -> None:
 
     quick = pass_by(100)
     assert quick == pytest.approx(6, abs=0.2)
-    clock.turn = clock.now = clock.now + 9  # something else has the processors: those in flight will be late
+    clock.now += 9  # something else has the processors: those in flight will be late
     assert pass_by(45) < 0.8 * quick
     assert pass_by(300) == pytest.approx(quick, abs=0.2)

@@ -3,9 +3,10 @@
 A server that takes everything answers everything too late. So a request is refused with 429 and Retry-After when the
 wait that lies before it would be longer than the served version's `serving: latency_ms` allows:
 
-- For a quick model, computed on the event loop, the queue is the loop's own: all that was readable is answered in one
-  turn. A request has waited since that turn began (the loop's time stands still in it) or since its own first byte was
-  read (`scope["arrived"]`), and before that, at most, for the turn before.
+- For a quick model, computed on the event loop, the queue is the sockets that the loop has yet to read: all that were
+  readable are answered in one turn of it. A request has waited since that turn began or since its own first byte was
+  read (`scope["arrived"]`), and before that for a part of the turn before. A turn's end is seen by a callback that the
+  loop runs in its next; while turns are short only one request in some asks for it, since it costs as much as the look.
 - For a heavy one the queue is the requests in flight: the work they are expected to be, by the model's run time at the
   warm-up and the length of the body, over the speed at which such work gets done. The speed is measured while the
   server is busy: batches raise it, neighbours on the machine lower it. (Little's law; the same estimate stands behind
@@ -37,9 +38,10 @@ WAITING, LEAST_WAITING = 0.6, 0.2
 SAMPLE_SECONDS = 0.1
 SAMPLE_ANSWERS = 8
 SPEED_SECONDS = 10.0
-# What the loop's clock, in whole milliseconds, may be behind.
-LOOP_SECONDS = 0.002
-# Fewer requests than these in two turns are answered however late: something else held up the loop, not they.
+# A loop that began its next turn within this had something to do all the time.
+LOOP_SECONDS = 0.001
+# So many requests in a turn are answered however late: something else held up the loop, not they. One in so many asks
+# for the turn's end.
 CROWD = 16
 # No request is cheaper than this, in seconds: what the loop itself costs.
 LEAST_SECONDS = 50e-6
@@ -106,7 +108,7 @@ class Admission:
         latency_ms: overrides the project's bound.
         deadline_ms: overrides the project's default deadline.
         clock: the monotonic clock, in seconds.
-        turn: the same clock when the loop's turn began; by default the running loop's.
+        soon: runs a function in the loop's next turn; by default the running loop's `call_soon`.
 
     Attributes:
         in_flight: requests whose body is whole and whose answer is not.
@@ -122,12 +124,13 @@ class Admission:
         latency_ms: float | None = None,
         deadline_ms: float | None = None,
         clock: Callable[[], float] = time.monotonic,
-        turn: Callable[[], float] | None = None,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self.clock = clock
-        self._loop_time = turn
-        self._turn, self._last, self._before = 0.0, 0.0, 0.0
-        self._crowd, self._crowd_before = 0, 0
+        self._soon = soon
+        # Of the turn that is watched: when it began, how many requests came in it; and of the one before.
+        self._watching, self._turn, self._crowd = False, 0.0, 0
+        self._crowded, self._before, self._ended, self._passed = False, 0.0, 0.0, 0
         self.in_flight, self.work = 0, 0.0
         self.shed = 0
         self._read, self._runs = traffic, max(1, runs)
@@ -145,17 +148,16 @@ class Admission:
             Overloaded: 429, it waited too long for the loop; 504, its deadline has passed.
             RequestError: 400, the deadline's header cannot be read.
         """
-        if self._calm() and DEADLINE not in headers:
+        if self._is_calm() and DEADLINE not in headers:
             return
         traffic = self._read()
         if traffic is not self._seen:
             self._learn(traffic)
-        now = self.clock()
-        waited = self._waited(now)
+        waited = self._waited(self.clock())
         given = headers.get(DEADLINE)
         if given is not None and waited >= read_deadline(given):
             raise too_late()
-        if waited > self._waiting and self._crowd + self._crowd_before > CROWD:
+        if waited > self._waiting and (self._crowd > CROWD or self._crowded):
             raise self._refuse(waited)
 
     def enter(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Slot:
@@ -168,7 +170,7 @@ class Admission:
         traffic = self._read()
         if traffic is not self._seen:
             self._learn(traffic)
-        self._calm()
+        self._is_calm()
         now = self.clock()
         waited = self._waited(now)
         arrived = scope.get("arrived")
@@ -180,7 +182,7 @@ class Admission:
         deadline = arrived + (self._deadline if given is None else read_deadline(given))
         if now >= deadline:
             raise too_late()
-        if waited > self._waiting and self._crowd + self._crowd_before > CROWD:
+        if waited > self._waiting and (self._crowd > CROWD or self._crowded):
             raise self._refuse(waited)
         if self.in_flight >= self._runs:
             self._look_for_room()
@@ -244,24 +246,36 @@ class Admission:
         if self.work >= self.room - 1e-9:
             raise self._refuse(self.work / self.speed)
 
-    def _calm(self) -> bool:
+    def _is_calm(self) -> bool:
         """Count a request of this turn of the loop; whether it is one of few, which are never refused."""
-        if self._loop_time is None:
-            self._loop_time = asyncio.get_running_loop().time
-        turn = self._loop_time()
-        if turn == self._turn:
+        if self._watching:
             self._crowd += 1
         else:
-            # A loop that slept between the two turns let nothing wait.
-            adjoining = self._crowd > CROWD and turn - self._last < LOOP_SECONDS
-            self._before, self._crowd_before = (self._last - self._turn, self._crowd) if adjoining else (0.0, 0)
-            self._turn, self._crowd = turn, 1
-        return self._crowd + self._crowd_before <= CROWD
+            self._passed += 1
+            if self._crowded or self._passed >= CROWD:
+                self._watch()
+        return self._crowd <= CROWD and not self._crowded
+
+    def _watch(self) -> None:
+        """Watch this turn from here to its end."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon
+        self._watching, self._turn = True, self.clock()
+        self._crowd, self._passed = 1, 0
+        if self._crowded and self._turn - self._ended > LOOP_SECONDS:
+            self._crowded, self._before = False, 0.0  # a loop that slept between the two turns let nothing wait
+        self._soon(self._turned)
+
+    def _turned(self) -> None:
+        """The watched turn is over."""
+        self._watching, self._ended = False, self.clock()
+        self._crowded = self._crowd > CROWD
+        self._before = self._ended - self._turn if self._crowded else 0.0
+        self._crowd = 0
 
     def _waited(self, now: float) -> float:
-        """How long a request that is looked at now may have waited for the loop."""
-        self._last = now
-        return now - self._turn + self._before
+        """How long a request that is looked at now has waited for the loop: as one that came amid the turn before."""
+        return (now - self._turn if self._watching else 0.0) + self._before / 2
 
     def _learn(self, traffic: Traffic) -> None:
         """Take the bounds of what serves now; a measured rate counts no longer."""
