@@ -24,6 +24,7 @@ class Keys(Protocol):
         Raises:
             RequestError: 401, no key that counts; 403, it is not for this.
         """
+        ...
 
 
 class Slot(Protocol):
@@ -38,6 +39,7 @@ class Slot(Protocol):
 
     def left(self) -> float:
         """Seconds until the deadline."""
+        ...
 
     def leave(self) -> None:
         """Give it back; called once, whatever became of the request."""
@@ -59,6 +61,7 @@ class Admission(Protocol):
         Raises:
             RequestError: 429, with the seconds after which to try again (`retry_after`).
         """
+        ...
 
 
 class Batcher(Protocol):
@@ -66,9 +69,11 @@ class Batcher(Protocol):
 
     def takes(self, model: LoadedModel, n: int) -> bool:
         """Whether a request of n rows goes through it; quick models never do."""
+        ...
 
     def run(self, model: LoadedModel, tensors: Tensors, n: int, slot: Any) -> Awaitable[np.ndarray[Any, Any]]:
         """The output for these rows, float32 [n, k] or [n, 1]."""
+        ...
 
 
 class Shadow(Protocol):
@@ -94,3 +99,4 @@ class Tracing(Protocol):
 
     def context(self, headers: Mapping[bytes, bytes], protocol: str) -> Trace | None:
         """The request's, with the headers its answer carries; None where there is nothing to do (the cheap way)."""
+        ...
