@@ -24,10 +24,15 @@ TIME = _DAY + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?"
 OFFSET = r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
 
 
-def instance_form(schema: Schema) -> Doc:
-    """One row of V1's `instances`: an object by field name, or an array of the features in their order."""
+def instance_form(schema: Schema, tell: bool = True) -> Doc:
+    """One row of V1's `instances`: an object by field name, or an array of the features in their order.
+
+    Args:
+        schema: the fields.
+        tell: whether the reader may know what the data holds (known categories, examples of the project's own).
+    """
     words = {name for name, _ in text_categories(schema)}
-    forms = {field.name: field_form(field, field.name in words) for field in schema.fields}
+    forms = {field.name: field_form(field, field.name in words, tell) for field in schema.fields}
     required = [field.name for field in schema.features if not field.nullable]
     named: Doc = {
         "type": "object",
@@ -53,12 +58,13 @@ def instance_form(schema: Schema) -> Doc:
     return {"anyOf": ways}
 
 
-def field_form(field: Field, words: bool) -> Doc:
+def field_form(field: Field, words: bool, tell: bool = True) -> Doc:
     """What a value of a field may be in JSON.
 
     Args:
         field: the field.
         words: it is a category whose known ones are words, so that a number is a mistake.
+        tell: see `instance_form`.
     """
     form: Doc
     if field.kind == "image":
@@ -69,9 +75,9 @@ def field_form(field: Field, words: bool) -> Doc:
         form = {"anyOf": [{"type": "string", "pattern": f"{TIME}{OFFSET}"}, {"enum": ["", None]}]}
     else:
         form = _text(field, words)
-    if text := _words(field):
+    if text := _words(field, tell):
         form["description"] = text
-    if (example := example_value(field)) is not None:
+    if (example := example_value(field, tell)) is not None:
         form["examples"] = [example]
     return form
 
@@ -103,7 +109,7 @@ def _image(shape: tuple[int, ...]) -> Doc:
     return {"anyOf": [form, {"type": "array", "items": dict(NUMBER), "minItems": size, "maxItems": size}]}
 
 
-def _words(field: Field) -> str:
+def _words(field: Field, tell: bool) -> str:
     """A field in words: what it means, its unit, its usual range or known categories; nothing of private data."""
     parts = [field.description] if field.description else []
     if field.unit:
@@ -112,7 +118,7 @@ def _words(field: Field) -> str:
         low, high = field.range
         ends = [f"from {low:g}" if low is not None else "", f"to {high:g}" if high is not None else ""]
         parts.append(" ".join(["usually", *filter(None, ends)]))
-    if field.categories and not field.private:
+    if field.categories and tell and not field.private:
         shown = ", ".join(field.categories[:20]) + (", …" if len(field.categories) > 20 else "")
         parts.append(f"known: {shown}")
     if field.kind in {"text", "time", "id"}:
@@ -122,12 +128,13 @@ def _words(field: Field) -> str:
     return "; ".join(parts)
 
 
-def example_value(field: Field) -> Any:
+def example_value(field: Field, tell: bool = True) -> Any:
     """A value to try a field with: the project's own, else one within its range; None where there is none to show."""
-    if field.example is not None and not field.private:
+    tell = tell and not field.private
+    if field.example is not None and tell:
         return field.example
     low, high = field.range or (None, None)
-    if field.kind == "category" and field.categories and not field.private:
+    if field.kind == "category" and field.categories and tell:
         return field.categories[0]
     if field.kind == "category":
         return "" if field.nullable else "other"
@@ -142,15 +149,15 @@ def example_value(field: Field) -> Any:
     return None
 
 
-def example_row(schema: Schema) -> Doc | None:
+def example_row(schema: Schema, tell: bool = True) -> Doc | None:
     """A row to try the model with; None where an image is too large to show."""
-    row = {field.name: example_value(field) for field in schema.features}
+    row = {field.name: example_value(field, tell) for field in schema.features}
     return None if any(value is None for value in row.values()) else row
 
 
-def example_inputs(schema: Schema) -> list[Doc] | None:
+def example_inputs(schema: Schema, tell: bool = True) -> list[Doc] | None:
     """The same row as V2's inputs."""
-    row = example_row(schema)
+    row = example_row(schema, tell)
     if row is None:
         return None
     if schema.single_input:

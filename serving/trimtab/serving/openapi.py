@@ -52,14 +52,15 @@ def document(model: str, traffic: Traffic, key_required: bool) -> Doc:
     Args:
         model: the model's name.
         traffic: what serves now; while nothing does, the document has health and feedback alone.
-        key_required: whether predictions need a key.
+        key_required: whether predictions need a key; the document, which needs none, then tells what a field may hold
+            but not what the data holds.
     """
     champion = traffic.champion
     paths = _health_paths(model)
     schemas: Doc = {"Error": _error_form()}
     schema = champion.schema if champion is not None else None
     if champion is not None:
-        schemas |= _schemas(champion.schema, champion.limits)
+        schemas |= _schemas(champion.schema, champion.limits, not key_required)
         paths |= _inference_paths(model, traffic, key_required, champion.schema)
     schemas["Feedback"] = _feedback_form(model, schema)
     paths["/feedback"] = {"post": _feedback_operation()}
@@ -80,7 +81,7 @@ def document(model: str, traffic: Traffic, key_required: bool) -> Doc:
 
 
 def _inference_paths(model: str, traffic: Traffic, key_required: bool, schema: Schema) -> Doc:
-    row, inputs = example_row(schema), example_inputs(schema)
+    row, inputs = example_row(schema, not key_required), example_inputs(schema, not key_required)
     v1 = {"instances": [row]} if row is not None else None
     v2 = {"inputs": inputs} if inputs is not None else None
     predict = _post("predict", "Predict (V1)", ("PredictRequest", "PredictResponse"), v1, key_required)
@@ -192,7 +193,7 @@ def _get(name: str, summary: str, facts: Doc, codes: Sequence[int]) -> Doc:
     }
 
 
-def _schemas(schema: Schema, limits: Limits) -> Doc:
+def _schemas(schema: Schema, limits: Limits, tell: bool) -> Doc:
     """What requests and answers of both protocols hold."""
     target = schema.target
     label: Doc = {"type": "string", "enum": list(target.classes)} if target.classes else {"type": "number"}
@@ -206,7 +207,7 @@ def _schemas(schema: Schema, limits: Limits) -> Doc:
     names, tensor = tensor_forms(schema)
     wanted = {"type": "boolean", "description": "answer with the probabilities of all classes too"}
     return {
-        "Row": instance_form(schema),
+        "Row": instance_form(schema, tell),
         "PredictRequest": {
             "type": "object",
             "required": ["instances"],
