@@ -34,7 +34,7 @@ def chromium() -> Iterator[Browser]:
     program = find()
     assert program is not None, f"no Chromium to test the page with: run `make servers`\n{WAY_ROUND}"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(program), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=str(program), args=ARGUMENTS, timeout=240_000)
         yield browser
         browser.close()
 
@@ -51,7 +51,7 @@ def opened(browser: Browser, url: str, path: str = "/", troubles: bool = False, 
         options: of the window: viewport, colour scheme, …
     """
     context = browser.new_context(locale="en-GB", timezone_id="UTC", **options)
-    context.set_default_timeout(60_000)  # for what never comes, not for a slow machine
+    context.set_default_timeout(120_000)  # for what never comes, not for a slow machine
     page = context.new_page()
     said: list[str] = []
     asked: set[str] = set()

@@ -76,6 +76,14 @@ def predict(page: Page) -> str:
     return page.locator("#label").inner_text()
 
 
+def findings(page: Page) -> list[tuple[str, Any]]:
+    """What axe finds, and where."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], [node["target"] for node in one["nodes"]]) for one in found]
+
+
 def png(width: int, height: int, grey: int) -> bytes:
     """An even grey picture."""
 
@@ -164,6 +172,25 @@ def test_files_and_examples_fill_the_picture(browser: Browser, digits: Running, 
         page.wait_for_function("document.querySelector('#problem').textContent === ''")
         digits.until(lambda: len(set(pixels(page))) > 20)
         predict(page)
+
+
+@pytest.mark.campaign
+def test_a_canary_is_named_with_its_share(browser: Browser, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    champion = place.serve("digits", "digits")
+    canary = place.publish("digits", "digits", seed=1)
+    place.say("digits", "canaried", canary, percent=60)
+    with running(place, "digits") as server:
+        server.until(lambda: len(server.get("/page.json")[1]["versions"]) == 2)
+        with opened(browser, server.url) as page:
+            page.locator("#about", has_text=f"{champion}, and {canary} for 60 % of the requests").wait_for()
+            answered = set()
+            for _ in range(30):
+                predict(page)
+                found = re.search(r"v\d+-[0-9a-f]{8}", page.locator("#facts").inner_text())
+                assert found is not None
+                answered.add(found[0])
+            assert answered == {champion, canary}
 
 
 @pytest.mark.campaign
@@ -264,6 +291,7 @@ def test_a_server_that_asks_for_a_key_shows_nothing_without(browser: Browser, de
     with opened(browser, demand.url, troubles=True) as page:
         dialog = page.get_by_role("dialog", name="This server asks for a key")
         dialog.wait_for()
+        assert findings(page) == []
         page.keyboard.press("Escape")
         page.locator("#about.bad", has_text="key").wait_for()
         page.reload()
@@ -289,15 +317,12 @@ def test_a_server_that_asks_for_a_key_shows_nothing_without(browser: Browser, de
 )
 def test_nothing_keeps_anybody_out(browser: Browser, request: Any, name: str, scheme: str) -> None:
     """No finding of axe (WCAG 2.2 A and AA: names, roles, contrast, structure), before and after an answer."""
-    from axe_playwright_python.sync_playwright import Axe
-
     server: Running = request.getfixturevalue(name)
     with opened(browser, server.url, color_scheme=scheme) as page:
         page.get_by_role("slider").wait_for()
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         for _ in range(2):
-            findings = Axe().run(page).response["violations"]
-            assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in findings] == []
+            assert findings(page) == []
             predict(page)
 
 
@@ -306,7 +331,11 @@ def test_a_phone_shows_all_of_it_in_one_column(browser: Browser, request: Any, n
     server: Running = request.getfixturevalue(name)
     with opened(browser, server.url, **PHONE) as page:
         page.get_by_role("slider").wait_for()
+        if name == "digits":
+            page.locator("canvas").tap()
+            assert max(pixels(page)) > 0
         predict(page)
+        assert page.locator("#label").evaluate("node => node.getBoundingClientRect().bottom <= innerHeight")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, "nothing sticks out"
         edges = {round(box["x"]) for one in page.locator("main > section").all() if (box := one.bounding_box())}
         assert len(edges) == 1

@@ -40,6 +40,7 @@ export function show({ data, headers, took }) {
   $("result").hidden = $("wrong").hidden = false;
   $("told").textContent = "";
   $("truth").value = "";
+  $("label").scrollIntoView({ block: "nearest" });  // on a phone the answer is below the form
   return probabilities;
 }
 
