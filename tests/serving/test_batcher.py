@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
@@ -27,11 +28,13 @@ class Counted(LoadedModel):
     sizes: list[int]
     go: threading.Event
     begun: threading.Event
+    pause = 0.0
 
     def run(self, tensors: dict[str, Array]) -> Array:
         self.sizes.append(len(tensors["image"]))
         self.begun.set()
         assert self.go.wait(60)
+        time.sleep(self.pause)
         return super().run(tensors)
 
 
@@ -89,17 +92,29 @@ def test_a_run_has_no_more_rows_than_the_setting_and_a_large_request_runs_alone(
     assert model.sizes == [1, 4, 1, 9, 2]
 
 
-def test_a_run_takes_no_more_than_its_part_of_the_latency(model: Counted) -> None:
-    model.row_seconds = 1.0  # of ten seconds a run may take a quarter: two rows, three when it turned out quicker
+def test_how_many_rows_a_run_may_have_is_found_by_trying(model: Counted) -> None:
+    model.row_seconds = 1.0  # of ten seconds a run may take three: three rows, by what is known at the start
     batcher = Batcher(latency_ms=10_000)
 
     async def work() -> None:
-        await asyncio.gather(*(batcher.run(model, rows(1, i), 1) for i in range(6)))
+        await asyncio.gather(*(batcher.run(model, rows(1, i), 1) for i in range(40)))
 
     drive(batcher, work())
-    assert model.sizes[0] == 1
-    assert model.sizes[1] in {2, 3}
-    assert sum(model.sizes) == 6
+    assert model.sizes[:3] == [1, 3, 5]  # they take far less than a second each
+    assert sum(model.sizes) == 40
+
+
+def test_runs_that_take_too_long_become_smaller(model: Counted) -> None:
+    model.row_seconds, model.pause = 0.0001, 0.02
+    batcher = Batcher(latency_ms=10)
+
+    async def work() -> None:
+        await asyncio.gather(*(batcher.run(model, rows(1, i), 1) for i in range(80)))
+
+    drive(batcher, work())
+    assert model.sizes[1] == 11
+    assert model.sizes[-1] == 1
+    assert sum(model.sizes) == 80
 
 
 def test_two_runs_at_once_share_what_waits(model: Counted) -> None:

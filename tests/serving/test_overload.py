@@ -14,7 +14,7 @@ from tests.serving.raw import Raw, post
 PATH = "/v1/models/heavy:predict"
 ROW = {"instances": [[1.0, 2.0, 3.0, 4.0]]}
 CONNECTIONS = 64
-# 0.6 × 5 ms of waiting hold a handful of rows that take milliseconds each, on any machine.
+# Half of 5 ms of waiting holds a handful of rows that take milliseconds each, on any machine.
 LATENCY_MS = 5
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 DEADLINE = b"x-trimtab-deadline-ms"
 MAX_DEADLINE_MS = 3_600_000
 # The part of the latency that may be spent waiting, at most and at least; the rest is for the run.
-WAITING, LEAST_WAITING = 0.6, 0.2
+WAITING, LEAST_WAITING = 0.5, 0.3
 # The speed is measured over so long or longer, and so many answers or more; it counts for so long.
 SAMPLE_SECONDS = 0.1
 SAMPLE_ANSWERS = 8

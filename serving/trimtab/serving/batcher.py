@@ -28,7 +28,7 @@ Array = np.ndarray[Any, Any]
 # A model whose row takes longer, in seconds, is slow: its runs leave the event loop.
 SLOW_SECONDS = 0.002
 # The part of the bound on latency that one run may take.
-RUN = 0.25
+RUN = 0.3
 # What is left after each run of the memory of how many rows were under way.
 FADE = 0.9
 
@@ -51,7 +51,7 @@ class _Queue:
         items: requests that wait, oldest first.
         running: runs under way, and `rows`: the rows in them.
         peak: how many rows were waiting or running together lately.
-        cost: seconds a row of the latest runs.
+        most: rows that a run may have; found by trying, since how much more a larger run takes is the model's own.
         timer: when the oldest will have waited long enough.
     """
 
@@ -59,7 +59,7 @@ class _Queue:
         self.model = model
         self.items: deque[_Waiting] = deque()
         self.running, self.rows, self.peak = 0, 0, 0.0
-        self.cost = model.row_seconds
+        self.most = 0.0
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -93,6 +93,7 @@ class Batcher:
         queue = self._queues.get(model)
         if queue is None:
             queue = self._queues[model] = _Queue(model)
+            queue.most = min(model.limits.batch_rows, max(1.0, self._longest(model) / model.row_seconds))
         item = _Waiting(tensors, n, loop.create_future(), loop.time())
         if slot is not None:
             slot.check()
@@ -116,7 +117,7 @@ class Batcher:
             queue.timer.cancel()
             queue.timer = None
         limits = queue.model.limits
-        most = self._most(queue)
+        most = max(1, int(queue.most))
         loop = asyncio.get_running_loop()
         while queue.items and queue.running < self._runs:
             waiting = sum(item.n for item in queue.items)
@@ -129,11 +130,17 @@ class Batcher:
         if not queue.items and not queue.running and queue.peak < 2:
             self._queues.pop(queue.model, None)
 
-    def _most(self, queue: _Queue) -> int:
-        """Rows that one run may have: as the setting says, or fewer where a run would take too much of the latency."""
-        limits = queue.model.limits
-        bound = (limits.latency_ms if self._latency_ms is None else self._latency_ms) / 1000
-        return max(1, min(limits.batch_rows, int(RUN * bound / max(queue.cost, 1e-6))))
+    def _longest(self, model: LoadedModel) -> float:
+        """Seconds that one run may take."""
+        latency_ms = model.limits.latency_ms if self._latency_ms is None else self._latency_ms
+        return RUN * latency_ms / 1000
+
+    def _learn(self, queue: _Queue, rows: int, seconds: float) -> None:
+        """A run that took too long makes the next ones smaller, a full one that did not makes them larger."""
+        if seconds > self._longest(queue.model):
+            queue.most = max(1.0, 0.7 * queue.most)
+        elif rows >= int(queue.most):
+            queue.most = min(queue.model.limits.batch_rows, 1.5 * queue.most + 1)
 
     def _begin(self, queue: _Queue, items: list[_Waiting]) -> None:
         """Run these together, in a thread."""
@@ -147,7 +154,7 @@ class Batcher:
         def done(finished: asyncio.Future[list[Array | Exception]]) -> None:
             queue.running -= 1
             queue.rows -= rows
-            queue.cost = 0.8 * queue.cost + 0.2 * (loop.time() - began) / rows
+            self._learn(queue, rows, loop.time() - began)
             queue.peak = max(queue.peak * FADE, queue.rows + sum(item.n for item in queue.items))
             if self._ran is not None:
                 self._ran(rows)
