@@ -33,8 +33,8 @@ def patiently(raw: Raw, request: bytes) -> int:
     for _ in range(1000):
         status, _, _ = raw.ask(request)
         if status != 429:
-            break
-    return status
+            return status
+    return 429
 
 
 def test_beyond_its_capacity_it_answers_some_refuses_the_rest_and_recovers(heavy: Running) -> None:
