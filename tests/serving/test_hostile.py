@@ -69,7 +69,14 @@ def test_200_mb_in_chunks_are_refused_and_the_connection_goes_on(patient: Runnin
     still_good(patient)
 
 
-@pytest.mark.parametrize("unit", [b"[],", b"{},", b'{"a":1},', b'"ab",', b"[[[[[[]]]]]],", b"0.5,", b'{"":{}},'])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"[[[[[[]]]]]],",
+        b'{"a":1},',
+        *(pytest.param(unit, marks=pytest.mark.campaign) for unit in (b"[],", b"{},", b'"ab",', b"0.5,", b'{"":{}},')),
+    ],
+)
 def test_a_body_that_would_fill_the_memory_is_refused(patient: Running, unit: bytes) -> None:
     body = b'{"instances": [' + unit * ((8 * MB - 30) // len(unit)) + b"0]}"
     with Raw(patient.url) as raw:
@@ -79,6 +86,7 @@ def test_a_body_that_would_fill_the_memory_is_refused(patient: Running, unit: by
     still_good(patient)
 
 
+@pytest.mark.campaign
 def test_many_large_bodies_at_once_wait_for_each_other(patient: Running) -> None:
     body = b'{"instances": [' + b"[0.123456,2,3,4]," * 300_000 + b"[1,2,3,4]]}"
 
@@ -94,6 +102,7 @@ def test_many_large_bodies_at_once_wait_for_each_other(patient: Running) -> None
     still_good(patient)
 
 
+@pytest.mark.campaign
 def test_half_bodies_held_by_many_connections_are_bounded(patient: Running) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(40):

@@ -159,6 +159,7 @@ def test_spans_reach_the_collector(place: Place, collector: Collector) -> None:
     assert {facts["service.name"] for facts in collector.resources} == {"trimtab"}
 
 
+@pytest.mark.campaign
 def test_a_collector_that_is_away_holds_up_nobody(place: Place) -> None:
     place.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:9"
     place.serve("demand", "numbers")
