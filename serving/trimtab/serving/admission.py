@@ -58,7 +58,14 @@ class Overloaded(RequestError):
 
     def __init__(self, status: int, message: str, retry_after: float, **facts: str) -> None:
         self.retry_after = retry_after
+        self._sentence = ""
         super().__init__(status, message, **facts)
+
+    def sentence(self) -> str:
+        """The refusal as one line, made once."""
+        if not self._sentence:
+            self._sentence = super().sentence()
+        return self._sentence
 
 
 class Slot:
@@ -138,6 +145,7 @@ class Admission:
         self._seen: Traffic | None = None
         self.latency, self._deadline, self._least = 0.0, 0.0, LEAST_SECONDS
         self._share, self._worst = WAITING, 0.0
+        self._refusals: dict[int, Overloaded] = {}
         self._speed, self._measured_at = 0.0, -math.inf
         self._since, self._answers, self._done = -1.0, 0, 0.0
 
@@ -280,6 +288,7 @@ class Admission:
     def _learn(self, traffic: Traffic) -> None:
         """Take the bounds of what serves now; a measured rate counts no longer."""
         self._seen = traffic
+        self._refusals.clear()
         serving = [model for model in (traffic.champion, traffic.canary) if model is not None]
         limits = serving[0].limits if serving else Limits()
         self.latency = (limits.latency_ms if self._latency_ms is None else self._latency_ms) / 1000
@@ -290,15 +299,20 @@ class Admission:
         self._measured_at, self._since = -math.inf, -1.0
 
     def _refuse(self, wait: float) -> Overloaded:
+        """The refusal for a wait of so many seconds; the same one again where it says the same: it is not cheap."""
         self.shed += 1
-        return Overloaded(
-            429,
-            "the server has more requests than it can answer in time",
-            wait,
-            expected=f"a wait of at most {self._waiting * 1000:.0f} ms",
-            got=f"about {wait * 1000:.0f} ms",
-            hint="send it again after the seconds that Retry-After says",
-        )
+        tenths = min(600, math.ceil(10 * wait))  # come back in a minute at the latest
+        found = self._refusals.get(tenths)
+        if found is None:
+            found = self._refusals[tenths] = Overloaded(
+                429,
+                "the server has more requests than it can answer in time",
+                tenths / 10,
+                expected=f"a wait that leaves time to answer within {self.latency * 1000:.0f} ms",
+                got=f"about {tenths * 100} ms",
+                hint="send it again after the seconds that Retry-After says",
+            )
+        return found.with_traceback(None)
 
 
 def read_deadline(given: bytes) -> float:
