@@ -62,8 +62,11 @@ def figures(found: dict[str, Any]) -> dict[str, float | None]:
     shown["v1_cpu_over_bare_with_shipper"] = median("cpu", "with_shipper")
     shown["shipper_cpu_us_a_row"] = found.get("cpu", {}).get("shipper", {}).get("cpu_us_a_row")
     shown["batching_gain_over_own_unbatched"] = median("adaptive", "gain_over_own_unbatched")
+    shown["batching_cpu_gain_over_own_unbatched"] = median("adaptive", "cpu_gain_over_own_unbatched")
+    shown["log_cpu_cost_ratio"] = median("log", "cpu_over_without")
     shown |= {f"batch_1000_{name}_over_raw": median("batch", "time_over_raw", p) for name, p in PROTOCOLS.items()}
     started = found.get("start", {}).get("rows", {}).get("trimtab", {}).get("median", {})
+    shown["start_cpu_over_kserve"] = median("start", "cpu_kserve_over_ours")
     shown["start_seconds"] = started.get("seconds")
     return shown
 
@@ -94,11 +97,11 @@ def table(found: dict[str, Any], shown: dict[str, float | None]) -> list[str]:
     lines.append("")
     for name, value in shown.items():
         if value is None:
-            lines.append(f"{name:<32} {'not measured':>12}")
+            lines.append(f"{name:<38} {'not measured':>12}")
         else:
             wanted = WANTED.get(name, "")
             verdict = "" if not wanted else ("holds" if holds(value, wanted) else "DOES NOT HOLD")
-            lines.append(f"{name:<32} {value:>12.3f}   {wanted:<8} {verdict}")
+            lines.append(f"{name:<38} {value:>12.3f}   {wanted:<8} {verdict}")
     return lines
 
 

@@ -294,6 +294,7 @@ def adaptive(run: Run) -> Facts:
         "rows": packed(found | lone),
         "gain": ratios(found["trimtab"], found["bare"], "rps"),
         "gain_over_own_unbatched": ratios(found["trimtab"], found["trimtab, batch_rows 1"], "rps"),
+        "cpu_gain_over_own_unbatched": ratios(found["trimtab, batch_rows 1"], found["trimtab"], "cpu_us"),
         "latency_alone_over_bare": ratios(lone["trimtab, alone"], lone["bare, alone"], "p50_ms"),
     }
 

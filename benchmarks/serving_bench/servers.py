@@ -157,7 +157,7 @@ def kserve(model: Path, folder: Path) -> contextlib.AbstractContextManager[Serve
 
 
 def mlserver(model: Path, folder: Path) -> contextlib.AbstractContextManager[Server]:
-    """MLServer with its defaults, but without its inference pool where that is faster (see `BENCH_MLSERVER_POOL`)."""
+    """MLServer in one process, without its pool of inference processes (`BENCH_MLSERVER_POOL=1` has one of them)."""
     port, grpc, metrics = free_ports(3)
     home = folder / f"mlserver-{port}"
     home.mkdir()
