@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean bench-drift bench-judge bench-loop
+.PHONY: help setup servers demo grafana test test-slow lint format clean bench-drift bench-judge bench-loop bench-serving
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -59,6 +59,9 @@ bench-loop: setup ## ways of retraining compared on streams with known drifts (1
 
 bench-judge: setup ## the judge: false promotions and false rollbacks over simulated rollouts (5 minutes)
 	@$(BIN)/python -m benchmarks.judge $(BENCH_ARGS)
+
+bench-serving: setup ## the model server against a bare app, KServe, MLServer, BentoML, LitServe (15 minutes, 1.5 GB in .bench/)
+	@$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)
 
 lint: setup ## ruff, mypy --strict, pyright, import-linter
 	@$(BIN)/ruff check .

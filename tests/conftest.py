@@ -20,7 +20,7 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where the servers that tests use are to be found.
-KEPT = {"TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN"}
+KEPT = {"TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN", "TRIMTAB_TEST_CHROMIUM"}
 
 
 def pytest_report_header() -> str:

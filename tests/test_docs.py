@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.serving.bundles import free_ports
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -37,8 +38,10 @@ def test_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "TRIMTAB_ROOT": str(ROOT),
+        **dict(zip(("PORT", "METRICS_PORT"), map(str, free_ports(2)), strict=True)),
     }
-    script = "set -eu\n" + commands(page)
+    # What a page leaves running ends with it.
+    script = "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + commands(page)
     run = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
     )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
+import inspect
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from tests.serving.bundles import Place, Running, free_ports, running
 
-from trimtab.client import Client
+from trimtab.client import AsyncClient, Client, calls
 from trimtab.core import labels, predictions
 from trimtab.core.errors import RequestError
 from trimtab.core.ids import uuid7
@@ -111,20 +116,25 @@ class Flaky(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     script: list[str]
     seen: list[dict[str, Any]]
+    rows: list[int]
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.seen.append(dict(self.headers))
         step = self.script.pop(0) if self.script else "200"
         if step == "drop":
             self.close_connection = True
             self.connection.close()
             return
-        body = b'{"predictions": ["1"]}' if step == "200" else b'{"error": "no"}'
+        answers = ["1"] * len(asked["instances"])
+        body = json.dumps({"predictions": answers} if step == "200" else {"error": "no"}).encode()
+        self.rows.append(len(answers))
         self.send_response(int(step))
         self.send_header("content-length", str(len(body)))
         self.send_header("x-prediction-id", self.headers["x-prediction-id"])
         self.send_header("x-model-version", "v1-00000000")
+        if step == "429":
+            self.send_header("retry-after", "0")
         self.end_headers()
         self.wfile.write(body)
 
@@ -134,7 +144,7 @@ class Flaky(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def flaky() -> Iterator[tuple[str, type[Flaky]]]:
-    handler = type("Handler", (Flaky,), {"script": [], "seen": []})
+    handler = type("Handler", (Flaky,), {"script": [], "seen": [], "rows": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -163,3 +173,78 @@ def test_what_stays_is_an_error(flaky: tuple[str, type[Flaky]], step: str, tries
         client.predict("m", [1])
     assert caught.value.status == int(step)
     assert len(handler.seen) == tries
+
+
+def test_a_large_call_goes_in_parts_under_one_key(flaky: tuple[str, type[Flaky]]) -> None:
+    url, handler = flaky
+    with Client(url, "secret", rows=4) as client:
+        found = client.predict("m", [[n] for n in range(10)])
+    assert handler.rows == [4, 4, 2]
+    assert len(set(found.ids)) == len(found.predictions) == len(found.versions) == 10
+    assert len({headers["x-prediction-id"] for headers in handler.seen}) == 3
+    assert {headers["x-trimtab-key"] for headers in handler.seen} == {found.ids[0]}
+    assert {headers["authorization"] for headers in handler.seen} == {"Bearer secret"}
+    assert {headers["x-trimtab-deadline-ms"] for headers in handler.seen} == {"10000"}, "as long as it waits itself"
+
+
+def test_a_server_in_trouble_is_not_asked_ever_more(flaky: tuple[str, type[Flaky]]) -> None:
+    url, handler = flaky
+    handler.script.extend(["429"] * 1000)
+    with Client(url, retries=3, budget=0.5) as client:
+        for _ in range(20):
+            with pytest.raises(RequestError):
+                client.predict("m", [1])
+    # Every call is sent once; beside that 10 retries at the start, and half of one for each call.
+    assert 20 + 10 <= len(handler.seen) <= 20 + 10 + 10
+
+
+def test_the_async_client_does_the_same(flaky: tuple[str, type[Flaky]], place: Place, server: Running) -> None:
+    url, handler = flaky
+    handler.script.extend(["503", "drop"])
+
+    async def talk() -> None:
+        async with AsyncClient(url, rows=2) as client:
+            assert (await client.predict("m", [1, 2, 3])).predictions == ["1", "1", "1"]
+        token = place.settings.token_file.read_text().strip()
+        async with AsyncClient(server.url, token) as client:
+            many = await asyncio.gather(*(client.predict("digits", list(IMAGES)) for _ in range(20)))
+            assert len({one for prediction in many for one in prediction.ids}) == 60
+            inference = await client.infer("digits", {"image": IMAGES}, outputs=["label"])
+            assert inference.outputs["label"] == many[0].predictions
+            assert await client.feedback("digits", [{"id": inference.ids[0], "value": 3}]) == 1
+            assert await client.ready("digits")
+            assert not await client.ready("digits", "v9-00000000")
+            with pytest.raises(RequestError, match="expected an array of shape"):
+                await client.predict("digits", [[1, 2]])
+        async with AsyncClient(f"http://127.0.0.1:{free_ports(1)[0]}", retries=0) as client:
+            assert not await client.ready("digits")
+            with pytest.raises(RequestError, match="did not answer"):
+                await client.predict("digits", [1])
+
+    asyncio.run(talk())
+    assert len(handler.seen) == 4
+
+
+def test_both_clients_have_the_same_typed_calls() -> None:
+    for name in ("predict", "infer", "feedback", "ready"):
+        assert inspect.signature(getattr(Client, name)) == inspect.signature(getattr(AsyncClient, name))
+        assert getattr(Client, name).__doc__
+    assert inspect.iscoroutinefunction(AsyncClient.predict)
+
+
+def test_it_is_small() -> None:
+    folder = Path(calls.__file__).parent
+    lines = [line for path in folder.glob("*.py") for line in code_lines(path.read_text())]
+    assert len(lines) < 200
+
+
+def code_lines(source: str) -> list[str]:
+    """The lines that hold code: neither empty, nor comment, nor docstring."""
+    docs = set[int]()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
+            docs |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+    lines = enumerate(source.splitlines(), 1)
+    return [line for n, line in lines if line.strip() and n not in docs and not line.strip().startswith("#")]

@@ -22,7 +22,8 @@ def rows(n: int, start: datetime = START, step: float = 1.0) -> pa.Table:
 
 def test_columns_follow_the_schema() -> None:
     log = predictions.log_schema(DIGITS)
-    assert log.names == ["_id", "_time", "image_id", "image", "_label", "_probabilities", "_latency_ms", "_share"]
+    of_request = ["_latency_ms", "_share", "_request", "_trace"]
+    assert log.names == ["_id", "_time", "image_id", "image", "_label", "_probabilities", *of_request]
     assert log.field("image").type == pa.list_(pa.float32())
     assert "_value" in predictions.log_schema(NUMBERS).names
     mixed = predictions.log_schema(MIXED)

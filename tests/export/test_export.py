@@ -17,6 +17,7 @@ from trimtab.core.prepared import Prepared
 from trimtab.core.schema import Field, Schema, Target
 from trimtab.core.store import Store
 from trimtab.core.trained import Predictions, Scorer, open_session
+from trimtab.export.card import curve
 
 
 @pytest.fixture(scope="module")
@@ -249,3 +250,35 @@ def test_a_field_called_as_an_output_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match=r"a field is called 'value', as an output of the model is.*column: value"):
         Line(tmp_path, table, schema).whole("linear", epochs=1)
+
+
+def test_the_card_counts_mistakes_at_every_threshold(line: Any) -> None:
+    card = json.loads((line.root / "bundle" / "card.json").read_bytes())
+    assert "of 1,000 answers to be wrong" in card["headline"]
+    data = Prepared.load(line.root / "prepared")
+    honest = Predictions.load(line.root / "winner", MIXED.target.classes)
+    test = Scorer(line.root / "winner", data.preprocessing).predict(data.take(data.test_rows))
+    truth = np.concatenate([honest.truth, data.truth[data.test_rows]])
+    p = np.concatenate([honest.prediction, test]).astype(np.float32)[:, 1].astype(float)
+    curve = card["curve"]
+    assert (curve["kind"], curve["rows"], curve["positives"]) == ("threshold", len(truth), int(truth.sum()))
+    for at, missed, alarms in zip(curve["at"], curve["missed"], curve["alarms"], strict=True):
+        assert missed == sum((p < at) & (truth == 1))
+        assert alarms == sum((p >= at) & (truth == 0))
+
+
+def test_the_card_of_many_classes_and_of_numbers(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(3), 500)
+    truth = rng.integers(0, 3, 500)
+    found = curve(Target(name="y", kind="category", classes=("a", "b", "c")), truth, p)
+    for i in (0, 40, 70, 100):
+        sure = p.astype(np.float32).max(axis=1) >= found["at"][i]
+        assert (found["left"][i], found["wrong"][i]) == (sum(~sure), sum(sure & (p.argmax(axis=1) != truth)))
+    value = rng.normal(size=500)
+    target = Target(name="y", kind="number")
+    found = curve(target, value, value + rng.normal(size=500))
+    assert found["over"][0] + found["under"][0] == 500
+    assert found["over"] == sorted(found["over"], reverse=True)
+    assert found["over"][-1] + found["under"][-1] <= 5
+    assert curve(target, np.zeros(0), np.zeros(0))["rows"] == 0

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers import install_prometheus
+from tests.servers import install_browser, install_prometheus
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".servers"
@@ -20,7 +20,7 @@ MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
 
 def main(folder: Path = FOLDER) -> int:
     """Install what is not there; 0 when tests have their servers."""
-    return minio(folder) or install_prometheus.install(folder / "prometheus")
+    return minio(folder) or install_prometheus.install(folder / "prometheus") or install_browser.install()
 
 
 def minio(folder: Path) -> int:

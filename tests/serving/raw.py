@@ -22,6 +22,10 @@ class Raw:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
         self.file.close()
         self.socket.close()
 
@@ -29,8 +33,8 @@ class Raw:
         """Write bytes as they are."""
         self.socket.sendall(data)
 
-    def answer(self) -> tuple[int, dict[str, str], Any]:
-        """Read one answer: status, headers, decoded JSON (or bytes)."""
+    def answer(self, head: bool = False) -> tuple[int, dict[str, str], Any]:
+        """Read one answer: status, headers, decoded JSON (or bytes); `head`: to a HEAD request, which has no body."""
         line = self.file.readline()
         assert line, "the server closed the connection"
         status = int(line.split()[1])
@@ -38,7 +42,7 @@ class Raw:
         while (line := self.file.readline().strip()) != b"":
             name, _, value = line.decode("latin-1").partition(":")
             headers[name.lower()] = value.strip()
-        body = self.file.read(int(headers.get("content-length", "0")))
+        body = b"" if head else self.file.read(int(headers.get("content-length", "0")))
         try:
             return status, headers, json.loads(body)
         except ValueError:

@@ -15,7 +15,7 @@ from tests.serving.bundles import Place, running
 from trimtab.client import Client
 from trimtab.core import labels, predictions
 from trimtab.core.errors import ProjectError
-from trimtab.serving.process import listen
+from trimtab.serving.listening import listen
 
 
 def trimtab(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:

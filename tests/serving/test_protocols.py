@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -187,8 +188,13 @@ def test_the_page_needs_nothing_from_elsewhere(digits: Running, accept: str) -> 
     status, page = digits.get("/", accept)
     assert status == 200
     assert page.startswith("<!doctype html>")
-    for word in ("http://", "https://", "src=", "@import", "url("):
-        assert word not in page.replace("http://www.w3.org/2000/svg", "")
+    own = {"html": page, **{name: digits.get(f"/page/{name}")[1] for name in re.findall(r'"page/([\w.]+)"', page)}}
+    while fresh := {n for text in own.values() for n in re.findall(r'from "\./([\w.]+)"', text)} - own.keys():
+        own |= {name: digits.get(f"/page/{name}")[1] for name in fresh}
+    assert {"page.css", "page.js", "picture.js", "slider.js"} <= own.keys()
+    for name, text in own.items():
+        for word in ("http://", "https://", "//cdn", "@import", "url("):
+            assert word not in text.replace("http://www.w3.org/2000/svg", ""), name
     status, facts = digits.get("/page.json")
     assert status == 200
     assert facts["model"] == "digits"

@@ -21,6 +21,7 @@ from tests.serving.raw import Raw, post
 from trimtab.core import labels, predictions
 from trimtab.core.errors import StoreError
 from trimtab.core.ids import uuid7
+from trimtab.core.schema import Field
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
@@ -64,7 +65,7 @@ def _log(config: ServerConfig, metrics: Metrics, schema: Any = DIGITS) -> Predic
 
 
 def count(metrics: Metrics, outcome: str) -> float:
-    return float(metrics._rows[outcome]._value.get())
+    return metrics.value("trimtab_log_rows_total", outcome)
 
 
 def logged(place_or_store: Any, version: str = VERSION) -> pa.Table:
@@ -95,9 +96,10 @@ def test_shipping_a_segment_twice_doubles_nothing(config: ServerConfig, log: Pre
     log.close()
     (segment,) = finished(log.folder / "log")
     kept = segment.read_bytes()
-    ship_all(config.home, config.name, "digits", store, Shipped())
-    segment.write_bytes(kept)  # as if the shipper had been killed before it could delete it
-    ship_all(config.home, config.name, "digits", store, Shipped())
+    with held(log.folder / "owner.lock"):
+        ship_all(config.home, config.name, "digits", store, Shipped())
+        segment.write_bytes(kept)  # as if the shipper had been killed before it could delete it
+        ship_all(config.home, config.name, "digits", store, Shipped())
     assert logged(store).num_rows == 5
 
 
@@ -109,6 +111,35 @@ def test_a_full_queue_drops_and_counts(config: ServerConfig, metrics: Metrics) -
     assert (count(metrics, "spooled"), count(metrics, "dropped")) == (9, 12)
 
 
+def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(
+    config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = DIGITS.model_copy(update={"fields": (Field(name="image", kind="image", shape=(500, 500)),)})
+    log = _log(config, metrics, large)  # a megabyte a row
+    written: list[int] = []
+    original = SegmentWriter.append
+
+    def append(writer: SegmentWriter, parts: list[bytes], rows: int) -> None:
+        written.append(rows)
+        original(writer, parts, rows)
+
+    monkeypatch.setattr(SegmentWriter, "append", append)
+    image = np.zeros((500, 500), np.float32)
+    for _ in range(100):
+        log.append(answered(1, image=image))
+    queued = len(log._queue)
+    assert 20 < queued < 64
+    log.close()
+    assert max(written) <= 4
+    assert count(metrics, "dropped") == 100 - queued
+    assert max(path.stat().st_size for path in finished(log.folder / "log")) < 21_000_000
+    alone = _log(replace(config, name="other", queue_rows=10), metrics)
+    alone.append(answered(50))  # in memory already
+    alone.append(answered(1))
+    assert len(alone._queue) == 1
+    alone.close()
+
+
 def test_a_full_spool_drops_and_recovers(config: ServerConfig, metrics: Metrics) -> None:
     log = _log(replace(config, spool_bytes=10), metrics)
     log.append(answered())
@@ -118,7 +149,7 @@ def test_a_full_spool_drops_and_recovers(config: ServerConfig, metrics: Metrics)
     log.append(answered())
     assert count(metrics, "dropped") == 1
     shutil.rmtree(log.folder / "log")
-    log._last_size = 0.0
+    log._next_size = 0.0
     log._tick()
     assert not log.full
     (log.folder / "log").mkdir()
@@ -144,20 +175,25 @@ def test_private_fields_reach_no_disk(config: ServerConfig, metrics: Metrics, st
     assert record["name"] == "Ann Smith"  # the request's own record is left alone
 
 
-def test_a_torn_line_is_dropped_and_counted_and_the_rest_kept(
-    config: ServerConfig, log: PredictionLog, store: Any
-) -> None:
-    log.append(answered(2))
-    log.append(answered(2))
-    log.close()
-    (segment,) = finished(log.folder / "log")
-    torn = segment.with_suffix(".open")
-    torn.write_bytes(segment.read_bytes()[:-20])
-    segment.unlink()
+def test_a_torn_frame_is_counted_and_the_rest_kept(config: ServerConfig, metrics: Metrics, store: Any) -> None:
+    log = _log(config, metrics)
+    for rows in (2, 5):
+        log.append(answered(rows))
+        log._drain()
+    log.append(answered(4))  # still in memory when the server is killed
+    (torn,) = (log.folder / "log").iterdir()
+    os.truncate(torn, torn.stat().st_size - 20)
+    assert log._log._file is not None
+    log._log._file.close()
     shipped = Shipped()
     ship_all(config.home, "another", "digits", store, shipped)  # its owner holds no lock: dead
-    assert (shipped.written, shipped.dropped) == (2, 1)
+    assert (shipped.written, shipped.dropped) == (2, 0)
     assert not log.folder.exists()
+    after = PredictionLog(replace(config, name="after"), metrics, b"key")
+    after._tick()
+    assert (count(metrics, "dropped"), metrics.value("trimtab_log_lost_rows_total")) == (9, 9)
+    after.close()
+    assert sorted(path.name for path in config.home.iterdir()) == ["after"]
 
 
 def test_what_cannot_be_converted_is_kept_aside_and_holds_up_nobody(
@@ -206,7 +242,27 @@ def test_a_segment_is_whole_after_a_failed_write(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     writer.append([b"three\n"], 1)
     writer.finish()
-    assert read_lines(tmp_path / "log" / "00000000.jsonl") == ([b"one", b"three"], False)
+    assert read_lines(tmp_path / "log" / "00000000.done") == ([b"one", b"three"], False)
+
+
+def test_a_full_disk_drops_counts_and_says_so_once(
+    config: ServerConfig, log: PredictionLog, metrics: Metrics, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError("no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SegmentWriter, "append", fail)
+        for _ in range(3):
+            log.append(answered(2))
+            log._drain()
+    log.append(answered(5))
+    log._drain()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (5, 6)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the spool does not take rows, they are dropped: no space",
+        "the spool takes rows again; 6 were dropped",
+    ]
 
 
 def test_numbers_are_not_used_twice(tmp_path: Path) -> None:
@@ -214,7 +270,7 @@ def test_numbers_are_not_used_twice(tmp_path: Path) -> None:
     for i in range(5):
         writer.append([b"%d\n" % i], 1)
     writer.finish()
-    assert [path.name for path in finished(tmp_path / "log")] == [f"0000000{n}.jsonl" for n in range(3)]
+    assert [path.name for path in finished(tmp_path / "log")] == [f"0000000{n}.done" for n in range(3)]
 
 
 REQUEST = post("/v1/models/digits:predict", {"instances": [[[1.0] * 8] * 8]})

@@ -138,6 +138,26 @@ class Serving(Block):
     max_rows: int = Field(default=1000, ge=1, le=100_000, description="most rows in one request")
     max_body_mb: float = Field(default=8, gt=0, le=1024, description="largest request body, MB")
     page: bool = Field(default=True, description="serve the page to try the model on")
+    auth: Literal["default", "key", "open"] = Field(
+        default="default",
+        description="who may ask for predictions: `key` asks for an API key, `open` does not; by default one is asked "
+        "for unless the server answers on loopback alone",
+    )
+    latency_ms: float = Field(
+        default=1000,
+        ge=1,
+        le=600_000,
+        description="longest time to an answer at overload; what would wait longer is refused with 429",
+    )
+    deadline_ms: float = Field(
+        default=30_000, ge=1, le=3_600_000, description="when a request is given up that names no deadline of its own"
+    )
+    batch_rows: int = Field(
+        default=32, ge=1, le=4096, description="most rows of a slow model run together; 1: each request alone"
+    )
+    batch_delay_ms: float = Field(
+        default=5, ge=0, le=10_000, description="longest time that a row waits for others to be run with"
+    )
     replicas: int = Field(default=1, ge=1, le=1000, description="servers on a cluster, at least")
     max_replicas: int = Field(default=3, ge=1, le=1000, description="servers on a cluster, at most")
     cpu: float | None = Field(default=None, gt=0, description="CPU cores of a server")

@@ -7,7 +7,8 @@ import re
 import time
 from datetime import UTC, datetime
 
-PREDICTION_ID = r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})-(0|[1-9][0-9]{0,6})"
+UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+PREDICTION_ID = rf"({UUID7})-(0|[1-9][0-9]{{0,6}})"
 _PREDICTION = re.compile(PREDICTION_ID)
 
 

@@ -42,7 +42,7 @@ class Reader:
     def parse_instances(self, instances: object) -> list[dict[str, Any]]:
         """See `Schema.parse_instances`."""
         if not isinstance(instances, list):
-            _refuse("`instances` is no list", expected="a list of rows", got=describe(instances))
+            _refuse("`instances` is no list", object="instances", expected="a list of rows", got=describe(instances))
         parsers, known = self.parsers, self.known
         records = []
         for row, instance in enumerate(instances):
@@ -67,6 +67,7 @@ class Reader:
             shown = ", ".join(self.names[:12]) + (", …" if len(self.names) > 12 else "")
             _refuse(
                 "an instance is neither an object nor an array of the features",
+                object="instances",
                 expected=f"an object, or an array of {len(self.names)} in the order {shown}",
                 got=got,
                 row=row,
@@ -78,12 +79,20 @@ class Reader:
     def _unknown(self, names: list[str], row: int | None) -> NoReturn:
         name = names[0]
         if name == self.target:
-            _refuse(f"{name!r} is what the model predicts", object=name, hint="leave it out of the request", row=row)
+            _refuse(
+                f"{name!r} is what the model predicts",
+                object=name,
+                expected="the fields alone",
+                got=repr(name),
+                hint="leave it out of the request",
+                row=row,
+            )
         near = difflib.get_close_matches(name, self.by_name, n=1)
         _refuse(
             f"there is no field {name!r}",
-            object=name,
+            object=name or "field",
             expected=f"one of {', '.join(list(self.by_name)[:20])}",
+            got=repr(name[:80]),
             hint=f"did you mean {near[0]!r}?" if near else "",
             row=row,
         )
@@ -91,7 +100,7 @@ class Reader:
     def from_tensors(self, tensors: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
         """See `Schema.from_tensors`."""
         if not tensors:
-            _refuse("the request has no inputs", expected=", ".join(self.names))
+            _refuse("the request has no inputs", object="inputs", expected=", ".join(self.names), got="none")
         array = tensors.get("input")
         if array is not None and self.single and len(tensors) == 1 and "input" not in self.by_name:
             quick = self._quick(array)
@@ -214,6 +223,7 @@ def _column(field: Field, tensor: np.ndarray, parse: Callable[[object, int], Any
                 f"input {field.name!r} holds NaN or an infinite value",
                 object=field.name,
                 expected="finite numbers",
+                got="NaN, infinity, or a number beyond 32 bits",
                 row=row,
             )
         return list(images.astype(np.float32, copy=False))

@@ -6,7 +6,8 @@ written twice. A file that ships late (the store was away) still lies under its 
 compares the whole listing with what it has seen.
 
 Columns: `_id` (`<uuid7>-<row>`), `_time`, every schema field as received and typed by the schema, `_label` or
-`_value`, `_probabilities`, `_latency_ms`, `_share` (percent of the traffic that the version had).
+`_value`, `_probabilities`, `_latency_ms`, `_share` (percent of the traffic that the version had), `_request` and
+`_trace` (the client's ids of the request and of its trace; null without).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ def log_schema(schema: Schema) -> pa.Schema:
     else:
         fields.append(pa.field("_value", pa.float64()))
     fields += [pa.field("_latency_ms", pa.float32()), pa.field("_share", pa.int64())]
+    fields += [pa.field("_request", pa.string()), pa.field("_trace", pa.string())]
     return pa.schema(fields)
 
 

@@ -46,6 +46,8 @@ class Settings:
         run_key, run_attempt: the run a stage belongs to, set by the local launcher.
         run_id: the backend's own id of the run (a cluster gives it by the downward API).
         s3: S3's own settings.
+        otlp_endpoint: URL of an OpenTelemetry collector (OTLP over HTTP) that a server sends spans to, by
+            OpenTelemetry's own variables; empty: no spans.
     """
 
     store: str
@@ -64,6 +66,7 @@ class Settings:
     run_attempt: int
     run_id: str
     s3: S3Settings
+    otlp_endpoint: str = ""
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -125,4 +128,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             session_token=env.get("AWS_SESSION_TOKEN", ""),
             ca_bundle=env.get("AWS_CA_BUNDLE", ""),
         ),
+        otlp_endpoint=_otlp(env),
     )
+
+
+def _otlp(env: Mapping[str, str]) -> str:
+    """The collector's URL, unless OpenTelemetry's own variables switch spans off."""
+    if env.get("OTEL_SDK_DISABLED", "").lower() == "true" or env.get("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+        return ""
+    return env.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or ""

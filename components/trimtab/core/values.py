@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from trimtab.core.schema import Field
 
 Parse = Callable[[object, int], Any]
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+# The largest number that is finite in 32 bits: what rounds to float32's largest, which people write as 3.4028235e38.
+FLOAT32_MAX = 3.4028235677973362e38
 _EXPECTED = {"number": "a finite number", "category": "text", "text": "text", "id": "text", "time": "RFC 3339 time"}
 ID_LENGTH = 200
 
@@ -86,9 +87,7 @@ def _wrong(field: Field, value: object, row: int, expected: str = "") -> NoRetur
     message = f"field {field.name!r} is missing or null" if missing else f"field {field.name!r} is not {expected}"
     if nan:
         message = f"field {field.name!r} is NaN"
-    raise RequestError(
-        400, message, object=field.name, expected=expected, got="" if missing else describe(value), rows=[row]
-    )
+    raise RequestError(400, message, object=field.name, expected=expected, got=describe(value), rows=[row])
 
 
 def _number(field: Field) -> Parse:
@@ -140,6 +139,7 @@ def _image(field: Field) -> Parse:
                 f"field {field.name!r} holds NaN or an infinite value",
                 object=field.name,
                 expected="finite numbers",
+                got="NaN, infinity, or a number beyond 32 bits",
                 rows=[row],
             )
         return array.astype(np.float32).reshape(shape)
@@ -175,7 +175,7 @@ def _text(field: Field) -> Parse:
         if kind == "time":
             try:
                 return parse_moment(value)
-            except ValueError:
+            except (ValueError, OverflowError):  # the first and last hours of all years are none in UTC
                 _wrong(field, value, row)
         if kind == "id" and len(value) > ID_LENGTH:
             _wrong(field, value, row, f"text of at most {ID_LENGTH} characters")

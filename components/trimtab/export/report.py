@@ -61,7 +61,7 @@ def render(
         ),
         *_about_the_data(remarks),
         "<h2>What to keep in mind</h2><ul>",
-        *(f"<li>{escape(line)}</li>" for line in _limits(model, honest)),
+        *(f"<li>{escape(line)}</li>" for line in limits(model, honest)),
         "</ul>",
     ]
     title = escape(f"{config.model}: evaluation")
@@ -146,7 +146,8 @@ def _about_the_data(remarks: Sequence[str]) -> Iterable[str]:
         yield "</ul>"
 
 
-def _limits(model: TrainedModel, honest: Predictions) -> Iterable[str]:
+def limits(model: TrainedModel, honest: Predictions) -> Iterable[str]:
+    """What to keep in mind, a sentence each."""
     yield f"It learned from {len(honest.rows):,} rows; on rows of another kind these figures do not hold."
     if model.task == "classification":
         rare = [

@@ -26,9 +26,10 @@ from trimtab.core.trained import (
     folder_digest,
     open_session,
 )  # fmt: skip
+from trimtab.export import card
 from trimtab.export.graph import compose
 from trimtab.export.reference import expected, recorded_inputs, reference_table
-from trimtab.export.report import render
+from trimtab.export.report import limits, render
 
 Array = np.ndarray[Any, Any]
 PARITY_LIMIT = 1e-5
@@ -108,6 +109,9 @@ def export(config: ExportConfig, model: Path, prepared: Path, selection: Path, o
     name = _output(described)
     (out / "expected.json").write_bytes(canonical(expected(inputs, {name: session.run([name], inputs)[0]})))
     (out / "schema.json").write_bytes(canonical(data.schema.model_dump(mode="json")))
+    unseen = np.concatenate([honest.truth, data.truth[data.test_rows]]), np.concatenate([honest.prediction, test])
+    facts = card.card(config, data.schema, chosen, *unseen, tuple(limits(described, honest)))
+    (out / card.FILE).write_bytes(canonical(facts))
     (out / "report.html").write_text(render(config, data.schema, described, chosen, honest, remarks), encoding="utf-8")
     files = tuple(sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()))
     return ExportResult(parity=worst, rows=rows, digest=folder_digest(out), files=files)

@@ -23,7 +23,7 @@ from trimtab.core.errors import TrimtabError
 PANELS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "init", "check"),
     "Train": ("run", "compile", "runs"),
-    "Serve and watch": ("serve", "watch", "hook", "label"),
+    "Serve and watch": ("serve", "keys", "watch", "hook", "label"),
     "See": ("status", "explain", "drift", "history"),
     "Compare": ("simulate",),
     "Steer": ("rollback", "promote", "pause", "resume", "approve"),

@@ -10,7 +10,7 @@ import typer
 from trimtab.core.settings import load
 
 if TYPE_CHECKING:
-    from trimtab.serving.traffic import Traffic
+    from trimtab.serving.process import Ready
 
 
 def serve(
@@ -31,6 +31,28 @@ def serve(
     ] = None,
     drain_seconds: Annotated[float, typer.Option(min=0, help="How long a stopping server finishes its work.")] = 20.0,
     threads: Annotated[int, typer.Option(min=1, help="Threads of one model run.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer on the one port.")] = 1,
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(min=1, help="Longest time to an answer at overload; by default the project's latency_ms."),
+    ] = None,
+    deadline_ms: Annotated[
+        float | None, typer.Option(min=1, help="When a request is given up; by default the project's deadline_ms.")
+    ] = None,
+    max_connections: Annotated[int, typer.Option(min=1, help="Open connections of one worker.")] = 1000,
+    keep_alive_seconds: Annotated[float, typer.Option(min=0.1, help="How long an idle connection is kept.")] = 75.0,
+    head_seconds: Annotated[float, typer.Option(min=0.1, help="How long a request's head may take to come.")] = 10.0,
+    body_seconds: Annotated[float, typer.Option(min=0.1, help="How long its body may take.")] = 20.0,
+    hook_url: Annotated[
+        str, typer.Option(help="Where the hook's pages are, for the page's links; by default TRIMTAB_HOOK_URL.")
+    ] = "",
+    require_key: Annotated[
+        bool | None,
+        typer.Option(
+            "--require-key/--no-require-key",
+            help="Ask for an API key; by default as the project says, else unless the host is loopback.",
+        ),
+    ] = None,
 ) -> None:
     """Serve a model over KServe's V1 and V2 REST protocol; champion and canary follow the ledger."""
     from prometheus_client import CollectorRegistry
@@ -64,15 +86,24 @@ def serve(
         body_bytes=None if body_mib is None else int(body_mib * MIB),
         drain_seconds=drain_seconds,
         threads=threads,
+        workers=workers,
+        latency_ms=latency_ms,
+        deadline_ms=deadline_ms,
+        max_connections=max_connections,
+        keep_alive_seconds=keep_alive_seconds,
+        head_seconds=head_seconds,
+        body_seconds=body_seconds,
+        require_key=require_key,
+        hook_url=hook_url or settings.hook_url,
     )
 
-    def say(rest: int, metrics: int, traffic: Traffic) -> None:
-        url = f"http://{host}:{rest}"
-        if traffic.champion is not None:
-            line = f"serving {model} {traffic.champion.version} on {url} (metrics on {metrics})"
+    def say(ready: Ready) -> None:
+        url = f"http://{host}:{ready.rest}"
+        if ready.version:
+            line = f"serving {model} {ready.version} on {url} (metrics on {ready.metrics})"
         else:
-            why = traffic.why if traffic.why.startswith("no version") else f"no version serves: {traffic.why}"
-            line = f"{why.rstrip('.')}. Listening on {url} (metrics on {metrics})"
+            why = ready.why if ready.why.startswith("no version") else f"no version serves: {ready.why}"
+            line = f"{why.rstrip('.')}. Listening on {url} (metrics on {ready.metrics})"
         typer.echo(f"{line}; Ctrl-C drains and ends", err=True)
         typer.echo(f"feedback takes the token in {settings.token_file}", err=True)
 

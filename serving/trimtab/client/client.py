@@ -1,209 +1,114 @@
-"""The client: keep-alive connections, retries only of what is safe to send twice."""
+"""Two ways to carry the calls out: threads over urllib3, asyncio over httpx."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
-from urllib.parse import quote
+import asyncio
+import functools
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import urllib3
 
-from trimtab.client.results import Inference, Prediction, row_ids
-from trimtab.core.errors import RequestError
-from trimtab.core.ids import parse_prediction_id, uuid7
-from trimtab.core.records import rfc3339
+from trimtab.client.calls import Answer, Calls, Step, Steps
+from trimtab.core.errors import ProjectError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class Client:
-    """Talks to one model server; several threads may share one.
-
-    A prediction is retried under one id: should the first try have been answered after all, both rows of the log
-    have that id and count as one for labels. Feedback is retried too: the same label counts once. Retried are
-    connections that fail and the statuses 429, 502, 503 and 504, with a growing pause; other answers are final.
-
-    Args:
-        url: the server's base URL.
-        token: bearer token, needed for feedback.
-        timeout: seconds for one try.
-        retries: tries after the first.
-        connections: keep-alive connections to hold.
-    """
-
-    def __init__(
-        self, url: str, token: str = "", *, timeout: float = 10.0, retries: int = 3, connections: int = 8
-    ) -> None:
-        self.url = url.rstrip("/")
-        self._token = token
-        self._pool = urllib3.PoolManager(maxsize=connections, timeout=urllib3.Timeout(timeout))
-        self._retry = urllib3.Retry(
-            total=retries,
-            backoff_factor=0.1,
-            status_forcelist=(429, 502, 503, 504),
-            allowed_methods=None,  # every method: what we send may be sent twice
-            raise_on_status=False,
-        )
-        self._once = urllib3.Retry(total=0, raise_on_status=False)
-
-    def predict(
-        self,
-        model: str,
-        instances: Sequence[Any],
-        ids: str | None = None,
-        *,
-        key: str = "",
-        probabilities: bool = False,
-    ) -> Prediction:
-        """Ask for predictions over V1.
-
-        Args:
-            model: the model's name.
-            instances: rows: objects by field name, or arrays in schema order.
-            ids: the prediction id of row 0 (`<UUIDv7>-0`); by default a fresh one.
-            key: keeps a caller with one version while a canary is tried (a customer's number, say).
-            probabilities: ask for them too.
-
-        Raises:
-            RequestError: the server refused (4xx), or could not be reached after the retries (status 503).
-        """
-        body: dict[str, Any] = {"instances": instances}
-        if probabilities:
-            body["parameters"] = {"probabilities": True}
-        answer, headers = self._post(f"/v1/models/{quote(model)}:predict", body, self._headers(ids, key))
-        predictions = answer["predictions"]
-        return Prediction(
-            row_ids(headers["x-prediction-id"], len(predictions)),
-            predictions,
-            headers["x-model-version"],
-            answer.get("probabilities"),
-        )
-
-    def infer(
-        self,
-        model: str,
-        inputs: Mapping[str, Any],
-        ids: str | None = None,
-        *,
-        key: str = "",
-        outputs: Iterable[str] = (),
-        request_id: str = "",
-        version: str = "",
-    ) -> Inference:
-        """Ask for an inference over V2.
-
-        Args:
-            model: the model's name.
-            inputs: one array (or nested list) a tensor, rows first; text becomes BYTES, everything else FP32.
-            ids: the prediction id of row 0; by default a fresh one.
-            key: as in `predict`.
-            outputs: which outputs; by default all.
-            request_id: V2's own id, returned as it is.
-            version: ask this version and no other.
-
-        Raises:
-            RequestError: as `predict`.
-        """
-        body: dict[str, Any] = {"inputs": [tensor(name, value) for name, value in inputs.items()]}
-        if outputs:
-            body["outputs"] = [{"name": name} for name in outputs]
-        if request_id:
-            body["id"] = request_id
-        path = f"/v2/models/{quote(model)}" + (f"/versions/{quote(version)}" if version else "") + "/infer"
-        answer, headers = self._post(path, body, self._headers(ids, key))
-        shapes = {one["name"]: one["shape"] for one in answer["outputs"]}
-        rows = next(iter(shapes.values()))[0] if shapes else 0
-        return Inference(
-            row_ids(headers["x-prediction-id"], rows),
-            {one["name"]: one["data"] for one in answer["outputs"]},
-            shapes,
-            answer["model_version"],
-            answer["id"],
-        )
-
-    def feedback(self, model: str, items: Sequence[Mapping[str, Any]]) -> int:
-        """Send labels: each has `id` or `key`, `value`, and if you like `labelled_at` and `source`.
-
-        Any number is taken; a call carries 1,000. Returns how many are on the server's disk.
-
-        Raises:
-            RequestError: a label was refused, by index; those of earlier calls are kept and count once.
-        """
-        labels = [{k: rfc3339(v) if isinstance(v, datetime) else v for k, v in item.items()} for item in items]
-        headers = {"authorization": f"Bearer {self._token}"} if self._token else {}
-        taken = 0
-        for start in range(0, len(labels), 1000):
-            body = {"model": model, "labels": labels[start : start + 1000]}
-            taken += int(self._post("/feedback", body, headers)[0]["accepted"])
-        return taken
-
-    def ready(self, model: str, version: str | None = None) -> bool:
-        """Whether the model (or that version of it) serves; False too while nothing answers there."""
-        path = f"/v2/models/{quote(model)}" + (f"/versions/{quote(version)}" if version else "") + "/ready"
+def _now(call: Callable[Concatenate[Any, P], Steps[T]]) -> Callable[Concatenate[Client, P], T]:
+    @functools.wraps(call)
+    def carried(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        steps, answer = call(self, *args, **kwargs), None
         try:
-            return self._pool.request("GET", self.url + path, retries=self._once).status == 200
-        except urllib3.exceptions.HTTPError:
-            return False
+            while True:
+                answer = self._send(steps.send(answer))
+        except StopIteration as end:
+            return cast("T", end.value)
+
+    return carried
+
+
+def _later(call: Callable[Concatenate[Any, P], Steps[T]]) -> Callable[Concatenate[AsyncClient, P], Awaitable[T]]:
+    @functools.wraps(call)
+    async def carried(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        steps, answer = call(self, *args, **kwargs), None
+        try:
+            while True:
+                answer = await self._send(steps.send(answer))
+        except StopIteration as end:
+            return cast("T", end.value)
+
+    return carried
+
+
+class Client(Calls):
+    """Talks to one model server; several threads may share one. Settings, retries and errors: see `Calls`."""
+
+    predict, infer = _now(Calls._predict), _now(Calls._infer)
+    feedback, ready = _now(Calls._feedback), _now(Calls._ready)
+
+    def _open(self) -> None:
+        self._pool = urllib3.PoolManager(maxsize=self.connections, timeout=self.timeout, retries=False)
+
+    def _send(self, step: Step) -> Answer | None:
+        if not isinstance(step, tuple):
+            time.sleep(step)
+            return None
+        path, body, headers = step
+        try:
+            got = self._pool.request("POST" if body else "GET", self.url + path, body=body, headers=headers)
+            return Answer(got.status, got.data, got.headers)
+        except urllib3.exceptions.HTTPError as error:
+            return Answer(0, type(error).__name__.encode(), {})
 
     def close(self) -> None:
         """Close the connections."""
         self._pool.clear()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _headers(self, first: str | None, key: str) -> dict[str, str]:
-        if first is not None and parse_prediction_id(first) is None:
-            raise RequestError(400, "the prediction id is malformed", expected="<UUIDv7>-0", got=repr(first[:60]))
-        return {"x-prediction-id": first or f"{uuid7()}-0", **({"x-trimtab-key": key} if key else {})}
 
-    def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[Any, Mapping[str, str]]:
-        sent = json.dumps(body, default=_plain).encode()
-        try:
-            answer = self._pool.request(
-                "POST",
-                self.url + path,
-                body=sent,
-                headers={"content-type": "application/json", **headers},
-                retries=self._retry,
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise RequestError(
-                503,
-                "the server did not answer",
-                object=self.url,
-                got=type(error).__name__,
-                hint="is it running? trimtab serve starts one",
-            ) from error
-        try:
-            decoded = json.loads(answer.data)
-        except ValueError:
-            decoded = {"error": f"an answer that is no JSON: {answer.data[:100]!r}"}
-        if answer.status >= 300:
-            message = decoded.get("error") if isinstance(decoded, dict) else None
-            raise RequestError(answer.status, str(message or f"status {answer.status}"))
-        return decoded, {name.lower(): value for name, value in answer.headers.items()}
+class AsyncClient(Calls):
+    """The same for asyncio; needs httpx (`pip install "trimtab[async]"`).
 
-
-def tensor(name: str, value: Any) -> dict[str, Any]:
-    """An array or nested list as a V2 tensor.
-
-    >>> tensor("plan", [["basic"], ["plus"]])["shape"], tensor("x", [1.0, 2.0])["datatype"]
-    ([2, 1], 'FP32')
+    Raises:
+        ProjectError: httpx is not installed.
     """
-    import numpy as np
 
-    array = np.asarray(value)
-    if array.dtype.kind in "OSU":
-        return {"name": name, "datatype": "BYTES", "shape": list(array.shape), "data": array.ravel().tolist()}
-    return {"name": name, "datatype": "FP32", "shape": list(array.shape), "data": array.ravel().tolist()}
+    predict, infer = _later(Calls._predict), _later(Calls._infer)
+    feedback, ready = _later(Calls._feedback), _later(Calls._ready)
 
+    def _open(self) -> None:
+        try:
+            import httpx
+        except ImportError:
+            raise ProjectError("the async client needs httpx", hint='pip install "trimtab[async]"') from None
+        limits = httpx.Limits(max_connections=self.connections, max_keepalive_connections=self.connections)
+        self._pool, self._trouble = httpx.AsyncClient(timeout=self.timeout, limits=limits), httpx.HTTPError
 
-def _plain(value: Any) -> Any:
-    """Arrays and numbers of numpy as JSON has them."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON")
+    async def _send(self, step: Step) -> Answer | None:
+        if not isinstance(step, tuple):
+            await asyncio.sleep(step)
+            return None
+        path, body, headers = step
+        try:
+            got = await self._pool.request("POST" if body else "GET", self.url + path, content=body, headers=headers)
+            return Answer(got.status_code, got.content, got.headers)
+        except self._trouble as error:
+            return Answer(0, type(error).__name__.encode(), {})
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
 from trimtab.core.errors import RequestError
-from trimtab.core.ids import parse_prediction_id, uuid7
 from trimtab.serving import health, v1, v2
+from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, read_output
+from trimtab.serving.exchange import Exchange, Ids, error_headers, http_response
+from trimtab.serving.heads import Head
 from trimtab.serving.http import (
     ClientGone,
-    Headers,
     Message,
     Receive,
     Scope,
@@ -27,14 +27,16 @@ from trimtab.serving.http import (
     header,
     read_body,
     respond,
-    too_long,
 )
-from trimtab.serving.rows import Answered
+from trimtab.serving.memory import Memory
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from trimtab.core.tokens import TokenFile
     from trimtab.serving.config import ServerConfig
+    from trimtab.serving.hooks import Admission, Batcher, Keys, Shadow, Tracing
     from trimtab.serving.log import PredictionLog
     from trimtab.serving.metrics import Metrics
     from trimtab.serving.model import LoadedModel
@@ -42,13 +44,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
-Compute = Callable[["LoadedModel", bytes, str], v1.Result]
+T = TypeVar("T")
 
 # A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
 INLINE_BYTES = 32_768
 INLINE_SECONDS = 0.002
+# Feedback has 1,000 labels at most: a thousand characters each, and as much again for what stands around them.
+FEEDBACK_BYTES = 2_000_000
+FAILED = b'{"error":"an error in the server; its log has the details"}'
 PAGE = {"/", "/page.json"}
-SITE = {"/", "/page.json", "/openapi.json", "/feedback"}
+SITE = {"/", "/page.json", "/openapi.json", "/docs", "/feedback"}
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 _PREDICT = re.compile(r"/v1/models/([^/:]+):predict")
 
@@ -58,6 +63,11 @@ class InferenceApp:
 
     Attributes:
         traffic: what serves now; the follower replaces it.
+        log, metrics: take every answered row, and count every answer.
+        keys, admission, batcher, tracing, shadow: neighbours on a request's way, set before the server starts; see
+            `hooks`.
+        ids: makes the ids of requests.
+        routes: paths of the served model's predict and infer.
 
     Args:
         config: the model's name and the body limit.
@@ -77,12 +87,21 @@ class InferenceApp:
     ) -> None:
         self.config = config
         self.traffic = Traffic()
-        self._log, self._metrics, self._tokens = log, metrics, tokens
+        self.log, self.metrics, self._tokens = log, metrics, tokens
+        self.keys: Keys | None = None
+        self.admission: Admission | None = None
+        self.batcher: Batcher | None = None
+        self.tracing: Tracing | None = None
         self._make_site = site
         self._site: Asgi | None = None
         self._site_lock = asyncio.Lock()
-        self._v1_path = f"/v1/models/{config.model}:predict"
-        self._v2_path = f"/v2/models/{config.model}/infer"
+        self.shadow: Shadow | None = None
+        self.ids = Ids()
+        self.memory = Memory()
+        self._seen, self._quick = self.traffic, True
+        v1_path, v2_path = f"/v1/models/{config.model}:predict", f"/v2/models/{config.model}/infer"
+        self.routes = {v1_path.encode(): v1.CODEC, v2_path.encode(): v2.CODEC}
+        self._routes = {v1_path: v1.CODEC, v2_path: v2.CODEC}
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="predict")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,19 +110,18 @@ class InferenceApp:
             return
         path = scope["path"]
         try:
-            if path == self._v1_path and scope["method"] == "POST":
-                await self._answer(scope, receive, send, "v1", v1.predict)
-            elif path == self._v2_path and scope["method"] == "POST":
-                await self._answer(scope, receive, send, "v2", v2.infer)
+            codec = self._routes.get(path)
+            if codec is not None and scope["method"] == "POST":
+                await self._answer(scope, receive, send, codec)
             else:
                 await self._rest(path, scope, receive, send)
         except RequestError as error:
-            await respond(send, error.status, error_body(error), _error_headers(error))
+            await respond(send, error.status, error_body(error), error_headers(error))
         except ClientGone:
             pass
         except Exception:
             logger.exception("answering %s failed", path)
-            await respond(send, 500, b'{"error":"an error in the server; its log has the details"}')
+            await respond(send, 500, FAILED)
 
     async def _rest(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not the served model's own predict or infer."""
@@ -114,16 +132,14 @@ class InferenceApp:
             health.check_method(method, "POST")
             health.check_model(match[1], self.config.model)
             version = infer[2] if infer else None
-            await self._answer(
-                scope, receive, send, "v2" if infer else "v1", v2.infer if infer else v1.predict, version
-            )
+            await self._answer(scope, receive, send, v2.CODEC if infer else v1.CODEC, version)
             return
-        if path in SITE:
+        if path in SITE or path.startswith("/page/"):
             accept = header(scope, b"accept") or b""
             if path == "/" and b"text/html" not in accept:
                 health.check_method(method, "GET", "HEAD")
                 await respond(send, 200, b'{"status":"alive"}')
-            elif path in PAGE and not self.traffic.page:
+            elif (path in PAGE or path.startswith("/page/")) and not self.traffic.page:
                 raise RequestError(
                     404, "the page is switched off", object=path, hint="`serving: page` of the project file says so"
                 )
@@ -133,71 +149,98 @@ class InferenceApp:
         status, body = health.answer(path, method, self.config.model, self.traffic)
         await respond(send, status, orjson.dumps(body))
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, send: Send, protocol: str, compute: Compute, named: str | None = None
-    ) -> None:
-        """Read, choose, compute, answer, then log: a request is counted and logged whatever happens after it."""
-        started = time.perf_counter()
-        metrics, version, code = self._metrics, "", 500
-        metrics.in_flight.inc()
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, codec: Codec, named: str | None = None) -> None:
+        """The long way: read, choose, compute, record, answer; a request is counted whatever becomes of it."""
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        exchange = Exchange(self, Head(codec, headers))
+        limit = self.config.body_bytes or self.traffic.body_bytes
+        share = self.memory.share(limit)
+        self.metrics.in_flight.inc()
         try:
-            uuid = _request_uuid(scope)
-            check_json(scope)
-            body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)
-            if named is None:
-                model, share = self.traffic.choose(header(scope, b"x-trimtab-key") or uuid.encode())
-            else:
-                model, share = self.traffic.named(named)
-            version = model.version
-            if self.config.body_bytes is None and len(body) > model.limits.body_bytes:
-                raise too_long(model.limits.body_bytes, f"{len(body)} bytes")
-            if len(body) > INLINE_BYTES or model.row_seconds > INLINE_SECONDS:
-                loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(self._pool, compute, model, body, uuid)
-            else:
-                result = compute(model, body, uuid)
-            code = 200
-            # Counted and logged before it is sent: who has the answer finds its row, and a canary's rows are whole.
-            seconds = time.perf_counter() - started
-            self._record(model, share, uuid, result, seconds)
-            await respond(send, 200, result.body, _answer_headers(uuid, version))
+            exchange.enter(scope)
+            body = await read_body(headers, receive, limit, share)
+            await share.parse(body)
+            model = exchange.choose(len(body), named)
+            answer = await self._compute(codec, model, body, exchange)
+            await respond(send, 200, answer.body, exchange.fields(answer))
         except RequestError as error:
-            code = error.status
-            headers = [*_error_headers(error), (b"x-model-version", version.encode())] if version else []
-            await respond(send, code, error_body(error), headers or _error_headers(error))
+            await respond(send, *exchange.refuse(error))
         except ClientGone:
-            code = 499
+            exchange.code = 499
+        except Exception:
+            exchange.code = 500
+            logger.exception("answering failed", extra=exchange.told())
+            await respond(send, 500, FAILED)
         finally:
-            metrics.in_flight.dec()
-            metrics.answered(version, protocol, code, time.perf_counter() - started)
+            share.release()
+            self.metrics.in_flight.dec()
+            exchange.leave()
 
-    def _record(self, model: LoadedModel, share: int, uuid: str, result: v1.Result, seconds: float) -> None:
-        self._log.append(
-            Answered(
-                model.version,
-                uuid,
-                time.time_ns() // 1000,
-                seconds * 1000,
-                share,
-                result.records,
-                result.outputs,
-                result.probabilities,
-            )
-        )
-        if not model.classifies:
-            self._metrics.predicted(model.version, "value", len(result.outputs))
-            return
-        for label in result.outputs:
-            self._metrics.predicted(model.version, label)
+    async def _compute(self, codec: Codec, model: LoadedModel, body: bytes, exchange: Exchange) -> Answer:
+        """Decode, run, encode, record; what takes long does so in a thread, so that it holds up nobody else's."""
+        large = len(body) > INLINE_BYTES
+        call = exchange.call
+        if self.batcher is not None and self.batcher.takes(model, 1):
+            decoded = await self._aside(large, codec.decode, model, body, call)
+            output = await self.batcher.run(model, decoded.tensors, decoded.n, exchange.slot)
+            said, answer = await self._aside(large, _finish, codec, model, call, decoded, output)
+        elif large:
+            decoded, said, answer = await self._aside(True, _whole, codec, model, body, call)
+        else:
+            decoded = codec.decode(model, body, call)
+            output = await self._aside(decoded.n * model.row_seconds > INLINE_SECONDS, model.run, decoded.tensors)
+            said, answer = _finish(codec, model, call, decoded, output)
+        exchange.record(decoded, said)
+        return answer
+
+    async def _aside(self, aside: bool, function: Callable[..., T], *given: Any) -> T:
+        """The function's result; in a thread where it may take long."""
+        if not aside:
+            return function(*given)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
+
+    def answer_now(self, head: Head, scope: Scope, body: bytes) -> bytes | None:
+        """The short way: the whole HTTP response to a whole request, at once; None where that could take long."""
+        if len(body) > INLINE_BYTES or not self._is_quick():
+            return None
+        exchange = Exchange(self, head)
+        codec = head.codec
+        try:
+            exchange.enter(scope, at_once=True)
+            model = exchange.choose(len(body), None)
+            decoded = codec.decode(model, body, exchange.call)
+            if decoded.n * model.row_seconds > INLINE_SECONDS:
+                exchange.withdraw()
+                return None
+            said, answer = _finish(codec, model, exchange.call, decoded, model.run(decoded.tensors))
+            exchange.record(decoded, said)
+            response = exchange.response(answer)
+        except RequestError as error:
+            response = http_response(*exchange.refuse(error))
+        except Exception:
+            exchange.code = 500
+            logger.exception("answering failed", extra=exchange.told())
+            response = http_response(500, FAILED, [])
+        exchange.leave()
+        return response
+
+    def _is_quick(self) -> bool:
+        """Whether each version that serves answers a row in little time."""
+        traffic = self.traffic
+        if traffic is not self._seen:
+            serving = [model for model in (traffic.champion, traffic.canary) if model is not None]
+            self._seen, self._quick = traffic, all(model.row_seconds <= INLINE_SECONDS for model in serving)
+        return self._quick
 
     async def _visit(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Feedback and page: the token first, then the body within its limit, then the framework."""
         body = b""
         if path == "/feedback":
             health.check_method(scope["method"], "POST")
-            authorization = header(scope, b"authorization") or b""
+            headers: dict[bytes, bytes] = dict(scope["headers"])
+            authorization = headers.get(b"authorization", b"")
             if not self._tokens.accepts_header(authorization.decode("latin-1")):
-                self._metrics.labels("refused", 1)
+                self.metrics.labels("refused", 1)
                 raise RequestError(
                     401,
                     "feedback needs a bearer token that this server accepts",
@@ -207,8 +250,13 @@ class InferenceApp:
                     hint="one's own token is in the file that TRIMTAB_TOKEN_FILE names, by default "
                     "~/.config/trimtab/token, on the machine that started the server",
                 )
-            check_json(scope)
-            body = await read_body(scope, receive, self.config.body_bytes or self.traffic.body_bytes)
+            check_json(headers)
+            limit = min(self.config.body_bytes or self.traffic.body_bytes, FEEDBACK_BYTES)
+            share = self.memory.share(limit)
+            try:
+                body = await read_body(headers, receive, limit, share)
+            finally:
+                share.release()
         site = await self.warm_site()
         sent = False
 
@@ -233,30 +281,15 @@ class InferenceApp:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _request_uuid(scope: Scope) -> str:
-    """The request's UUID: the client's own (`X-Prediction-Id: <uuid7>-0`) or a fresh one."""
-    given = header(scope, b"x-prediction-id")
-    if given is None:
-        return uuid7()
-    parsed = parse_prediction_id(given.decode("latin-1"))
-    if parsed is None or parsed[1] != 0:
-        raise RequestError(
-            400,
-            "the prediction id is malformed",
-            object="X-Prediction-Id",
-            expected="<UUIDv7>-0, in lower case",
-            got=repr(given[:60].decode("latin-1")),
-        )
-    return parsed[0]
+def _whole(codec: Codec, model: LoadedModel, body: bytes, call: Call) -> tuple[Decoded, Prediction, Answer]:
+    """All there is to do for a body, at a stretch."""
+    decoded = codec.decode(model, body, call)
+    return decoded, *_finish(codec, model, call, decoded, model.run(decoded.tensors))
 
 
-def _answer_headers(uuid: str, version: str) -> Headers:
-    return [(b"x-prediction-id", f"{uuid}-0".encode()), (b"x-model-version", version.encode())]
-
-
-def _error_headers(error: RequestError) -> Headers:
-    if error.status == 401:
-        return [(b"www-authenticate", b"Bearer")]
-    if error.status == 405:
-        return [(b"allow", error.expected.encode())]
-    return [(b"retry-after", b"1")] if error.status == 503 else []
+def _finish(
+    codec: Codec, model: LoadedModel, call: Call, decoded: Decoded, output: np.ndarray[Any, Any]
+) -> tuple[Prediction, Answer]:
+    """What the graph's output says, and the answer."""
+    said = read_output(model, output)
+    return said, codec.encode(model, call, decoded, said)

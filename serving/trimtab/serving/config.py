@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MIB = 1 << 20
+# More runs at once than this gain nothing: the event loop must hand out their rows.
+MAX_RUNS = 8
 
 
 def server_name() -> str:
@@ -17,6 +20,20 @@ def server_name() -> str:
     18
     """
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(3)}"
+
+
+def processors(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
+    """Processors that this process may use: those it is bound to, or its container's share of them.
+
+    Args:
+        quota: the container's limit, `<microseconds> <of so many>` (cgroup v2).
+    """
+    bound = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    try:
+        allowed, period = quota.read_text().split()
+        return bound if allowed == "max" else min(bound, int(allowed) / int(period))
+    except (OSError, ValueError):
+        return bound
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,15 @@ class ServerConfig:
         body_bytes: largest request body; None: what the served version's project says.
         drain_seconds: how long a stopping server waits for requests in flight and for the store.
         threads: threads of ONNX Runtime for one run.
+        workers: processes that answer; above one they share the port, the metrics' port and the shipper.
+        latency_ms: longest time to an answer at overload; None: what the served version's project says.
+        deadline_ms: when a request without a deadline of its own is given up; None: likewise.
+        max_connections: open connections of one worker; the next ones are told 429.
+        keep_alive_seconds: how long a connection that asks nothing more is kept.
+        head_seconds: how long a request's head may take to arrive, and a new connection may say nothing.
+        body_seconds: how long its body may take, and longer only while it comes at a fair rate.
+        hook_url: where the hook's own pages are, for the page's links; empty: no links.
+        require_key: whether predictions need an API key; None: as the served version's project and `host` say.
         name: unique for each start; log files carry it.
     """
 
@@ -57,7 +83,21 @@ class ServerConfig:
     body_bytes: int | None = None
     drain_seconds: float = 20.0
     threads: int = 1
+    workers: int = 1
+    latency_ms: float | None = None
+    deadline_ms: float | None = None
+    max_connections: int = 1000
+    keep_alive_seconds: float = 75.0
+    head_seconds: float = 10.0
+    body_seconds: float = 20.0
+    hook_url: str = ""
+    require_key: bool | None = None
     name: str = field(default_factory=server_name)
+
+    @property
+    def runs(self) -> int:
+        """How many runs of a slow model one worker has at once: what its part of the processors can do."""
+        return max(1, min(MAX_RUNS, int(processors() / (self.threads * self.workers))))
 
     @property
     def home(self) -> Path:

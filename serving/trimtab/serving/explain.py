@@ -65,6 +65,45 @@ def check_text_tensors(tensors: Mapping[str, np.ndarray[Any, Any]], texts: Texts
             _refuse_number(name, "text (BYTES)", "numbers", [])
 
 
+def holds_truth(value: object) -> bool:
+    """Whether true or false stands among the values of an array of arrays; numpy takes them for 1 and 0 there.
+
+    >>> holds_truth([[1, 2], [3, True]]), holds_truth([0, 1])
+    (True, False)
+    """
+    if type(value) is not list:
+        return type(value) is bool
+    kinds = set(map(type, value))
+    return bool in kinds or (list in kinds and any(map(holds_truth, value)))
+
+
+def check_images(instances: Sequence[object], schema: Schema) -> None:
+    """Refuse true and false among the values of images in V1 instances.
+
+    Raises:
+        RequestError: 400, naming field and row.
+    """
+    features = schema.features
+    for row, instance in enumerate(instances):
+        for place, field in enumerate(features):
+            if field.kind != "image":
+                continue
+            value = instance
+            if type(instance) is dict:
+                value = instance.get(field.name)
+            elif type(instance) is list and len(features) > 1 and len(instance) == len(features):
+                value = instance[place]
+            if holds_truth(value):
+                raise RequestError(
+                    400,
+                    f"field {field.name!r} is not the image expected",
+                    object=field.name,
+                    expected="numbers",
+                    got="values that are not numbers: true or false",
+                    rows=[row],
+                )
+
+
 def clearer(error: RequestError, instances: object, names: Sequence[str]) -> RequestError:
     """A V1 refusal, said anew where its cause is a number that 32 bits cannot hold; JSON has no other odd number.
 
@@ -102,7 +141,7 @@ def clearer_tensor(
     if tensor is None or tensor.dtype.kind != "f" or error.rows[0] >= len(tensor):
         return error
     values = tensor[error.rows[0]].ravel()
-    beyond = values[np.abs(values) > FLOAT32_MAX]
+    beyond = values[np.isfinite(values) & (np.abs(values) > FLOAT32_MAX)]
     if not beyond.size:
         return error
     return RequestError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 from trimtab.core.errors import RequestError
 from trimtab.core.ids import parse_prediction_id
@@ -28,7 +28,7 @@ class Label(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str | None = Field(default=None, description="the prediction's id, `<UUIDv7>-<row>`", max_length=60)
-    key: str | int | None = Field(default=None, description="the row's own key, as its `id` field had it")
+    key: str | StrictInt | None = Field(default=None, description="the row's own key, as its `id` field had it")
     value: bool | int | float | str = Field(description="the true class, or the true number")
     labelled_at: datetime | None = Field(default=None, description="when it was found out, RFC 3339 with offset")
     source: str | None = TEXT
@@ -40,11 +40,20 @@ class Label(BaseModel):
             raise ValueError("a prediction id is <UUIDv7>-<row>, as X-Prediction-Id gave it")
         return value
 
+    @field_validator("labelled_at", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        if isinstance(value, (int, float)):
+            raise ValueError("a time is text in RFC 3339, e.g. 2026-11-21T14:05:00Z")
+        return value
+
     @field_validator("labelled_at")
     @classmethod
     def _with_offset(cls, value: datetime | None) -> datetime | None:
         if value is not None and value.tzinfo is None:
             raise ValueError("a time needs its offset, e.g. 2026-11-21T14:05:00Z")
+        if value is not None and not 1 < value.year < 9999:  # no moment in UTC, or almost none
+            raise ValueError("a time lies between the years 2 and 9998")
         return value
 
     @model_validator(mode="after")
@@ -88,7 +97,8 @@ def check_labels(
             keep the key.
     """
     if feedback.model is not None and feedback.model != model:
-        raise RequestError(404, f"model {feedback.model[:80]!r} is not served here", object="model", expected=model)
+        name = repr(feedback.model[:80])
+        raise RequestError(404, f"model {name} is not served here", object="model", expected=model, got=name)
     hide = key_hider(schema, hash_key)
     rows = []
     for i, label in enumerate(feedback.labels):

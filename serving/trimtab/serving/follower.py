@@ -97,7 +97,7 @@ class Follower:
             self._probed = True
         state = self._state = ledger.refresh(self._store, self._config.model, self._state or ledger.State())
         problem: TrimtabError | None = None
-        for version in (state.champion, state.canary):
+        for version in (state.champion, state.canary, state.shadow):
             if version is not None and version not in self._loaded and not self._is_refused(version, state.seq):
                 try:
                     self._load(version, state.seq)
@@ -114,19 +114,21 @@ class Follower:
         canary = self._loaded.get(state.canary or "")
         why = "" if champion is not None else self._why(state, problem)
         percent = state.canary_percent if canary is not None else 0
-        fresh = Traffic(champion, canary, percent, why)
+        shadow = self._loaded.get(state.shadow or "")
+        fresh = Traffic(champion, canary, percent, why, shadow)
         if fresh != self._traffic:
             self._traffic = fresh
             self._publish(fresh)
             logger.info(
-                "traffic: champion %s, canary %s at %d %%",
+                "traffic: champion %s, canary %s at %d %%, shadow %s",
                 champion.version if champion else "none",
                 canary.version if canary else "none",
                 percent,
+                shadow.version if shadow else "none",
             )
-        for version in set(self._loaded) - set(fresh.versions) - {state.champion, state.canary}:
+        for version in set(self._loaded) - set(fresh.versions) - {state.champion, state.canary, state.shadow}:
             del self._loaded[version]
-        self._metrics.keep(fresh.versions)
+        self._metrics.keep([*fresh.versions, *([shadow.version] if shadow else [])])
 
     def _why(self, state: ledger.State, problem: TrimtabError | None) -> str:
         if state.champion is None:

@@ -42,6 +42,7 @@ def answer(path: str, method: str, model: str, traffic: Traffic) -> tuple[int, A
         "there is nothing at this path",
         object=path[:200],
         expected=f"/v1/models/{model}:predict, /v2/models/{model}/infer, /feedback or /",
+        got="another path",
     )
 
 
@@ -49,7 +50,7 @@ def _fixed(path: str, model: str, traffic: Traffic) -> dict[str, Any]:
     if path in {"/v1/models", "/v2/models"}:
         return {"models": [model]}
     if path == "/v2":
-        return {"name": "trimtab", "version": installed("trimtab"), "extensions": []}
+        return {"name": "trimtab", "version": installed("trimtab"), "extensions": ["binary_tensor_data"]}
     if path == "/v2/health/live":
         return {"live": True}
     if path == "/v2/health/ready":
@@ -64,7 +65,9 @@ def check_model(name: str, model: str) -> None:
         RequestError: 404.
     """
     if name != model:
-        raise RequestError(404, f"model {name[:80]!r} is not served here", object=name[:80], expected=model)
+        raise RequestError(
+            404, f"model {name[:80]!r} is not served here", object="model", expected=model, got=repr(name[:80])
+        )
 
 
 def check_method(method: str, *allowed: str) -> None:
@@ -74,7 +77,12 @@ def check_method(method: str, *allowed: str) -> None:
         RequestError: 405.
     """
     if method not in allowed:
-        raise RequestError(405, "the method is not allowed here", expected=", ".join(allowed), got=method[:20])
+        raise refused_method(method, ", ".join(allowed))
+
+
+def refused_method(method: str, allowed: str) -> RequestError:
+    """The refusal of a method; its `expected` is what the header `Allow` says."""
+    return RequestError(405, "the method is not allowed here", object="method", expected=allowed, got=method[:20])
 
 
 def _ready(traffic: Traffic) -> list[str]:

@@ -5,13 +5,17 @@ Refusing before the body was read keeps the connection usable: uvicorn reads and
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
+
+if TYPE_CHECKING:
+    from trimtab.serving.memory import Share
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -19,6 +23,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+STATUS = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+JSON_LENGTH = b"inference-header-content-length"
 JSON = (b"content-type", b"application/json")
 
 
@@ -34,14 +40,20 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     return None
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, share: Share) -> bytes:
     """The request's body, counted as it comes, whatever its headers claim.
 
+    Args:
+        headers: the request's.
+        receive: gives the pieces.
+        limit: most bytes.
+        share: of the process's memory, which a body that comes in pieces takes from.
+
     Raises:
-        RequestError: 413, it is longer than `limit` bytes.
+        RequestError: 413, it is longer than `limit` bytes; 429, there is no memory for it now.
         ClientGone: the client went away.
     """
-    length = header(scope, b"content-length")
+    length = headers.get(b"content-length")
     if length is not None and int(length) > limit:  # the parser lets digits alone through
         raise too_long(limit, f"{int(length)} bytes")
     message = await receive()
@@ -53,6 +65,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise too_long(limit, f"{len(body)} bytes")
         return body
     chunks, size = [body], len(body)
+    share.hold(size)
     while message.get("more_body"):
         if size > limit:
             raise too_long(limit, f"more than {limit} bytes")
@@ -61,6 +74,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
+        share.hold(len(chunk))
         chunks.append(chunk)
     if size > limit:
         raise too_long(limit, f"more than {limit} bytes")
@@ -72,19 +86,20 @@ def too_long(limit: int, got: str) -> RequestError:
     return RequestError(
         413,
         "the body is too long",
+        object="body",
         expected=f"at most {limit} bytes",
         got=got,
         hint="send fewer instances in one request",
     )
 
 
-def check_plain(scope: Scope) -> None:
+def check_plain(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a compressed body: unpacking it would let a small request become a large one.
 
     Raises:
         RequestError: 415.
     """
-    coding = header(scope, b"content-encoding")
+    coding = headers.get(b"content-encoding")
     if coding is not None and coding.strip().lower() not in {b"", b"identity"}:
         raise RequestError(
             415,
@@ -95,14 +110,26 @@ def check_plain(scope: Scope) -> None:
         )
 
 
-def check_json(scope: Scope) -> None:
+def check_content(headers: Mapping[bytes, bytes], binary: bool) -> None:
+    """Refuse a body that does not call itself JSON, or, where `binary`, JSON with tensors behind it.
+
+    Raises:
+        RequestError: 415.
+    """
+    if binary and JSON_LENGTH in headers:
+        check_plain(headers)
+    else:
+        check_json(headers)
+
+
+def check_json(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a body that does not call itself JSON; no content type at all is taken as JSON.
 
     Raises:
         RequestError: 415.
     """
-    kind = header(scope, b"content-type")
-    check_plain(scope)
+    kind = headers.get(b"content-type")
+    check_plain(headers)
     if kind is None or kind == b"application/json":
         return
     essence = kind.split(b";", 1)[0].strip().lower()
@@ -112,7 +139,7 @@ def check_json(scope: Scope) -> None:
             "the content type is not understood",
             object="Content-Type",
             expected="application/json",
-            got=kind[:100].decode("latin-1"),
+            got=kind[:100].decode("latin-1") or "an empty one",
         )
     charset = kind.lower().partition(b"charset=")[2].strip(b' "')
     if charset not in {b"", b"utf-8", b"utf8"}:
@@ -144,6 +171,7 @@ def _no_json(error: orjson.JSONDecodeError) -> RequestError:
         return RequestError(
             400,
             f"the body is no JSON: it holds {name} (character {error.pos})",
+            object="body",
             expected="finite numbers, or null where a value is missing",
             got=name,
         )
@@ -151,9 +179,13 @@ def _no_json(error: orjson.JSONDecodeError) -> RequestError:
         return RequestError(
             400,
             f"the body holds a number that is too large (character {error.pos})",
+            object="body",
             expected="numbers within a 32-bit float's range, ±3.4e38",
+            got="one that no float holds",
         )
-    return RequestError(400, "the body is no JSON", expected="a JSON object in UTF-8", got=str(error)[:200])
+    return RequestError(
+        400, "the body is no JSON", object="body", expected="a JSON object in UTF-8", got=str(error)[:200]
+    )
 
 
 def parse_object(body: bytes, example: str) -> dict[str, Any]:
@@ -164,7 +196,7 @@ def parse_object(body: bytes, example: str) -> dict[str, Any]:
     """
     value = parse_json(body)
     if not isinstance(value, dict):
-        raise RequestError(400, "the body is no JSON object", expected=example, got=describe(value))
+        raise RequestError(400, "the body is no JSON object", object="body", expected=example, got=describe(value))
     return value
 
 

@@ -1,4 +1,4 @@
-"""What a project's `serving:` block says about one version: how large a request may be, and whether there is a page."""
+"""What a project's `serving:` block says about one version: size, waiting, batching, the page."""
 
 from __future__ import annotations
 
@@ -19,11 +19,21 @@ class Limits:
         max_rows: most rows in one request.
         body_bytes: largest request body.
         page: whether the page to try the model on is served.
+        latency_ms: longest time to an answer at overload; what would wait longer is refused.
+        deadline_ms: when a request is given up that names no deadline of its own.
+        batch_rows: most rows of a slow model that are run together.
+        batch_delay_ms: longest time that a row waits for others to be run with.
+        auth: who may ask for predictions, `key`, `open` or `default`; see `keys.key_required`.
     """
 
     max_rows: int = 1000
     body_bytes: int = 8 * MB
     page: bool = True
+    latency_ms: float = 1000
+    deadline_ms: float = 30_000
+    batch_rows: int = 32
+    batch_delay_ms: float = 5
+    auth: str = "default"
 
     def check_rows(self, rows: int, place: str) -> None:
         """Refuse a request with too many rows, before any of them is read.
@@ -56,4 +66,13 @@ def read_limits(project: Mapping[str, Any], version: str) -> Limits:
         raise ModelError(
             "the `serving` block of the manifest's project cannot be read", object=version, got=str(error)[:300]
         ) from error
-    return Limits(block.max_rows, int(block.max_body_mb * MB), block.page)
+    return Limits(
+        block.max_rows,
+        int(block.max_body_mb * MB),
+        block.page,
+        block.latency_ms,
+        block.deadline_ms,
+        block.batch_rows,
+        block.batch_delay_ms,
+        block.auth,
+    )

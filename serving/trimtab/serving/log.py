@@ -9,25 +9,34 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trimtab.serving.rows import Answered, Privacy, encode_line
+from trimtab.serving import frames
 from trimtab.serving.spool import SegmentWriter, size_of
+from trimtab.serving.tally import Tally, claim
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
     from trimtab.serving.config import ServerConfig
     from trimtab.serving.metrics import Metrics
+    from trimtab.serving.rows import Answered
 
 logger = logging.getLogger(__name__)
 
 # How long answered rows gather before they are written together: a write costs more than a row.
-GATHER_SECONDS = 0.02
-SIZE_SECONDS = 1.0
+GATHER_SECONDS = 0.05
+# How often the spool is measured, in seconds, and at least so many times as long as measuring takes.
+SIZE_SECONDS, SIZE_REST = 1.0, 50.0
+# What is written at once, and what may wait, at most: rows of large images are few.
+BATCH_ROWS, BATCH_BYTES = 1000, 4_000_000
+QUEUE_BYTES = 64_000_000
+# What a row takes in memory beside its numbers, about.
+ROW_BYTES = 600
 
 
 class PredictionLog:
     """A bounded queue, and a thread that writes it to the spool.
 
-    A full queue or a full spool drops rows and counts them; it never delays an answer.
+    A full queue or a full spool drops rows and counts them; it never delays an answer. Rows that a killed server had
+    here are counted after the restart (`tally`). With a queue for no rows there is no log at all.
 
     Args:
         config: limits and flush settings.
@@ -38,19 +47,19 @@ class PredictionLog:
     def __init__(self, config: ServerConfig, metrics: Metrics, hash_key: bytes) -> None:
         self._config, self._metrics, self.hash_key = config, metrics, hash_key
         self.folder: Path = config.home / config.name
-        self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows)
+        self._tally = Tally(self.folder)
+        self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows, tally=self._tally)
         # Feedback shares the flush settings, and its lines are synced before the call is answered.
         self.labels = SegmentWriter(self.folder / "labels", config.flush_seconds, config.flush_rows, sync=True)
         self._queue: deque[Answered] = deque()
-        self._privacy: dict[str, Privacy] = {}
-        # Each of the two is written by one thread alone, so their difference needs no lock.
-        self._appended = 0
-        self._taken = 0
+        self._privacy: dict[str, frames.Privacy] = {}
         self.full = False
+        self._limit, self._batch = config.queue_rows, BATCH_ROWS
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
-        self._last_size = 0.0
+        self._next_size = 0.0
+        self._refused = 0
 
     def start(self) -> None:
         """Start the writing thread."""
@@ -63,15 +72,21 @@ class PredictionLog:
         fresh = folder / f".{version}.new"
         fresh.write_text(schema.model_dump_json())
         fresh.replace(folder / f"{version}.json")
-        self._privacy[version] = Privacy(schema, self.hash_key)
+        self._privacy[version] = frames.Privacy(schema, self.hash_key)
+        row_bytes = ROW_BYTES + 8 * sum(field.size for field in schema.fields)
+        if self._limit:
+            self._limit = min(self._limit, max(1, QUEUE_BYTES // row_bytes))
+        self._batch = min(self._batch, max(1, BATCH_BYTES // row_bytes))
 
     def append(self, row: Answered) -> None:
-        """Take one answered request; called on the request path, never blocks."""
-        n = len(row.records)
-        if self.full or self._appended - self._taken + n > self._config.queue_rows:
-            self._metrics.log_dropped(n)
+        """Take one answered request; called on the event loop, never blocks."""
+        n, waiting = len(row.outputs), self._tally.waiting
+        # What is in one request is in memory already: alone, it is taken whatever its size.
+        if self.full or (waiting and waiting + n > self._limit) or not self._limit:
+            if self._limit:
+                self._metrics.log_dropped(n)
             return
-        self._appended += n
+        self._tally.accept(n)
         self._queue.append(row)
         if not self._wake.is_set():
             self._wake.set()
@@ -86,6 +101,7 @@ class PredictionLog:
             self._drain()
         self._log.finish()
         self.labels.finish()
+        self._tally.close()
 
     def _work(self) -> None:
         pause = threading.Event()  # never set: a sleep
@@ -105,35 +121,59 @@ class PredictionLog:
                 writer.tick()
             except OSError as error:
                 logger.error("a spool segment cannot be finished: %s", error)
-        if time.monotonic() - self._last_size >= SIZE_SECONDS:
-            self._last_size = time.monotonic()
+        if time.monotonic() >= self._next_size:
+            began = time.monotonic()
+            for server, rows in claim(self._config.home).items():
+                self._metrics.log_lost(rows)
+                logger.error("%d answered rows were in the memory of %s when it was killed, and are lost", rows, server)
             waiting = size_of(self._config.home)
             self._metrics.spool_bytes(waiting)
             if self.full != (waiting > self._config.spool_bytes):
                 self.full = not self.full
                 logger.warning("the spool is %s", "full: rows are dropped" if self.full else "no longer full")
+            # After a day without the store there are many segments to look at.
+            ended = time.monotonic()
+            self._next_size = ended + max(SIZE_SECONDS, SIZE_REST * (ended - began))
 
     def _drain(self) -> None:
         """Write everything that waits, in batches that bound memory."""
         queue = self._queue
         while queue:
-            lines, rows = [], 0
-            while queue and rows < 1000:
-                row = queue.popleft()
-                try:
-                    lines.append(encode_line(row, self._privacy[row.version].clean(row.records)))
-                except Exception:  # one odd row must not end the log of all others
-                    logger.exception("a row cannot be written and is dropped")
-                    self._metrics.log_dropped(len(row.records))
-                    self._taken += len(row.records)
-                    continue
-                rows += len(row.records)
-            if not lines:
+            batch, rows = [], 0
+            while queue and rows < self._batch:
+                batch.append(queue.popleft())
+                rows += len(batch[-1].outputs)
+            parts, kept = self._encode(batch, rows)
+            if rows > kept:
+                self._metrics.log_dropped(rows - kept)
+                self._tally.settle(rows - kept)
+            if not parts:
                 continue
             try:
-                self._log.append(lines, rows)
-                self._metrics.log_spooled(rows)
+                self._log.append(parts, kept)
             except OSError as error:
-                logger.error("the spool did not take %d rows: %s", rows, error)
-                self._metrics.log_dropped(rows)
-            self._taken += rows
+                self._metrics.log_dropped(kept)
+                if not self._refused:
+                    logger.error("the spool does not take rows, they are dropped: %s", error)
+                self._refused += kept
+            else:
+                self._metrics.log_spooled(kept)
+                if self._refused:
+                    logger.error("the spool takes rows again; %d were dropped", self._refused)
+                    self._refused = 0
+            self._tally.settle(kept)
+
+    def _encode(self, batch: list[Answered], rows: int) -> tuple[list[bytes], int]:
+        """Frames of these requests, and how many of their rows could be written."""
+        try:
+            return frames.encode(batch, self._privacy), rows
+        except Exception:  # one odd row must not end the log of all others
+            if len(batch) == 1:
+                logger.exception("a row cannot be written and is dropped")
+                return [], 0
+        parts, kept = [], 0
+        for one in batch:
+            found, n = self._encode([one], len(one.outputs))
+            parts += found
+            kept += n
+        return parts, kept

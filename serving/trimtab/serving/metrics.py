@@ -1,12 +1,30 @@
-"""The server's Prometheus metrics; the registry is passed in, labels are bounded, versions leave with the fold."""
+"""What one worker counts: plain numbers, added to on the request path and read when Prometheus asks.
+
+A counter of prometheus_client costs a lock and two calls, which several times a request is a tenth of a small model's
+answer. Here the event loop alone writes what is counted on each request, so that needs no lock; what several threads
+count takes one. `scrape.Scrape` makes Prometheus' families of one worker's numbers, or of several workers'.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import threading
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import Counter, Gauge, Histogram
-
-from trimtab.core.store import OPERATIONS
+from trimtab.serving.families import (
+    FAMILIES,
+    IN_FLIGHT,
+    LABELS,
+    LOST,
+    OF_VERSION,
+    PREDICTIONS,
+    ROWS,
+    RUN_ROWS,
+    RUNS,
+    SHADOW,
+    SPOOL,
+    STORE_ERRORS,
+)
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -15,110 +33,162 @@ TOP_LABELS = 20
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
+class Level:
+    """Something that rises and falls; one thread changes it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def inc(self) -> None:
+        """One more."""
+        self.value += 1
+
+    def dec(self) -> None:
+        """One less."""
+        self.value -= 1
+
+
+class Answers:
+    """Answers of one version, protocol and code: how many took how long."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BUCKETS) + 1)
+        self.seconds = 0.0
+
+
 class Metrics:
-    """All that one server counts.
+    """All that one worker counts.
 
     Args:
-        registry: where the metrics are registered.
-        model: the model's name, a label of every metric.
+        registry: where they are exported; None where another process does that (see `dump`).
+        model: the model's name, a label of nearly every metric.
     """
 
-    def __init__(self, registry: CollectorRegistry, model: str) -> None:
-        self._model = model
-        self._requests = Counter(
-            "trimtab_server_requests_total",
-            "Requests answered.",
-            ["model", "version", "protocol", "code"],
-            registry=registry,
-        )
-        self._seconds = Histogram(
-            "trimtab_server_request_seconds",
-            "Time from a request's arrival to its answer.",
-            ["model", "version", "protocol"],
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        in_flight = Gauge("trimtab_server_in_flight", "Requests being answered.", ["model"], registry=registry)
-        self._predictions = Counter(
-            "trimtab_server_predictions_total",
-            "Rows answered, by label.",
-            ["model", "version", "label"],
-            registry=registry,
-        )
-        rows = Counter("trimtab_log_rows_total", "Rows of the prediction log.", ["model", "outcome"], registry=registry)
-        spool = Gauge("trimtab_log_spool_bytes", "Bytes that wait for the store.", ["model"], registry=registry)
-        labels = Counter("trimtab_labels_total", "Labels received.", ["model", "outcome"], registry=registry)
-        self._store_errors = Counter(
-            "trimtab_store_errors_total", "Requests to the store that failed.", ["operation"], registry=registry
-        )
-        for operation in OPERATIONS:
-            self._store_errors.labels(operation)
-        self.in_flight = in_flight.labels(model)
-        self._rows = {outcome: rows.labels(model, outcome) for outcome in ("written", "spooled", "dropped")}
-        self._spool = spool.labels(model)
-        self._labels = {o: labels.labels(model, o) for o in ("accepted", "refused", "written", "dropped")}
-        # Children are kept: looking one up by its labels costs as much as counting.
-        self._request_children: dict[tuple[str, str, int], Counter] = {}
-        self._time_children: dict[tuple[str, str], Histogram] = {}
-        self._label_children: dict[tuple[str, str], Counter] = {}
+    def __init__(self, registry: CollectorRegistry | None, model: str) -> None:
+        self.model = model
+        self.in_flight = Level()
+        self._answers: dict[tuple[str, str, int], Answers] = {}
+        self._predicted: dict[tuple[str, str], int] = {}
+        self._values: dict[str, dict[tuple[str, ...], float]] = {
+            family.name: dict.fromkeys(family.zero, 0) for family in FAMILIES
+        }
+        self._versions: list[str] = []
+        self._lock = threading.Lock()
+        if registry is not None:
+            from trimtab.serving.scrape import Scrape
+
+            Scrape(registry, model, lambda: [self.dump()])
 
     def answered(self, version: str, protocol: str, code: int, seconds: float) -> None:
-        """Count one answer."""
-        key = (version, protocol, code)
-        child = self._request_children.get(key)
-        if child is None:
-            child = self._request_children[key] = self._requests.labels(self._model, version, protocol, str(code))
-        child.inc()
-        timer = self._time_children.get((version, protocol))
-        if timer is None:
-            timer = self._time_children[(version, protocol)] = self._seconds.labels(self._model, version, protocol)
-        timer.observe(seconds)
+        """Count one answer; on the event loop alone."""
+        answers = self._answers.get((version, protocol, code))
+        if answers is None:
+            answers = self._answers[(version, protocol, code)] = Answers()
+        answers.buckets[bisect_left(BUCKETS, seconds)] += 1
+        answers.seconds += seconds
 
     def predicted(self, version: str, label: str, rows: int = 1) -> None:
-        """Count rows answered with a label; a number is counted under `value`."""
-        child = self._label_children.get((version, label))
-        if child is None:
-            known = sum(1 for v, _ in self._label_children if v == version)
-            if known >= TOP_LABELS:
-                label = "other"
-            child = self._predictions.labels(self._model, version, label)
-            if known <= TOP_LABELS:
-                self._label_children[(version, label)] = child
-        child.inc(rows)
+        """Count rows answered with a label, on the event loop alone; a number is counted under `value`."""
+        counts = self._predicted
+        try:
+            counts[version, label] += rows
+        except KeyError:
+            known = sum(1 for v, _ in counts if v == version)
+            key = (version, label if known < TOP_LABELS else "other")
+            counts[key] = counts.get(key, 0) + rows
+
+    def add(self, name: str, *labels: str, n: float = 1) -> None:
+        """Count something rarer than a request, from any thread.
+
+        Args:
+            name: one of `families.FAMILIES`.
+            labels: values of its labels, without the model.
+            n: how much to add.
+        """
+        values = self._values[name]
+        with self._lock:
+            values[labels] = values.get(labels, 0) + n
+
+    def set(self, name: str, *labels: str, value: float) -> None:
+        """Set a level or a state, from any thread."""
+        with self._lock:
+            self._values[name][labels] = value
 
     def log_spooled(self, rows: int) -> None:
         """Rows that reached the disk."""
-        self._rows["spooled"].inc(rows)
+        self.add(ROWS, "spooled", n=rows)
 
     def log_written(self, rows: int) -> None:
         """Rows that reached the store."""
-        self._rows["written"].inc(rows)
+        self.add(ROWS, "written", n=rows)
 
     def log_dropped(self, rows: int) -> None:
-        """Rows that were lost: queue or spool full, disk refused, line torn."""
-        self._rows["dropped"].inc(rows)
+        """Rows that were lost: queue or spool full, disk refused."""
+        self.add(ROWS, "dropped", n=rows)
+
+    def log_lost(self, rows: int) -> None:
+        """Rows that were in the memory of a server that was killed: dropped, and counted by themselves too."""
+        self.add(ROWS, "dropped", n=rows)
+        self.add(LOST, n=rows)
 
     def labels(self, outcome: str, rows: int) -> None:
         """Labels accepted, refused, written to the store, or dropped."""
-        self._labels[outcome].inc(rows)
+        self.add(LABELS, outcome, n=rows)
+
+    def shadowed(self, version: str, outcome: str, rows: int) -> None:
+        """Rows offered to the version in the shadow: it agreed, differed, failed, or they were shed."""
+        self.add(SHADOW, version, outcome, n=rows)
+
+    def ran(self, rows: int) -> None:
+        """A run of a slow model, with rows of one or several requests."""
+        self.add(RUNS)
+        self.add(RUN_ROWS, n=rows)
 
     def spool_bytes(self, size: int) -> None:
         """What waits on disk for the store."""
-        self._spool.set(size)
+        self.set(SPOOL, value=size)
 
     def store_error(self, operation: str, count: int = 1) -> None:
         """A request to the store failed."""
-        self._store_errors.labels(operation).inc(count)
+        self.add(STORE_ERRORS, operation, n=count)
+
+    def value(self, name: str, *labels: str) -> float:
+        """What a metric has come to."""
+        if name == IN_FLIGHT:
+            return self.in_flight.value
+        if name == PREDICTIONS:
+            return self._predicted.get((labels[0], labels[1]), 0)
+        return self._values[name].get(labels, 0)
 
     def keep(self, versions: list[str]) -> None:
         """Remove what was counted for versions that no longer serve; requests without a version stay."""
+        self._versions = list(versions)
         stay = {*versions, ""}
-        for request in [key for key in self._request_children if key[0] not in stay]:
-            del self._request_children[request]
-            self._requests.remove(self._model, request[0], request[1], str(request[2]))
-        for timer in [key for key in self._time_children if key[0] not in stay]:
-            del self._time_children[timer]
-            self._seconds.remove(self._model, *timer)
-        for label in [key for key in self._label_children if key[0] not in stay]:
-            del self._label_children[label]
-            self._predictions.remove(self._model, *label)
+        for answers in [key for key in list(self._answers) if key[0] not in stay]:
+            del self._answers[answers]
+        for label in [key for key in list(self._predicted) if key[0] not in stay]:
+            del self._predicted[label]
+        with self._lock:
+            for name in OF_VERSION:
+                values = self._values[name]
+                for labels in [key for key in values if key[0] not in stay]:
+                    del values[labels]
+
+    def dump(self) -> dict[str, Any]:
+        """Everything counted, fit for JSON: `scrape.Scrape` adds up those of several workers.
+
+        Returns:
+            `versions` that serve or are counted; `answers`: [version, protocol, code, seconds, buckets]; and `values`:
+            for each metric pairs of its label values and its number.
+        """
+        answers = [[*key, found.seconds, list(found.buckets)] for key, found in list(self._answers.items())]
+        with self._lock:
+            values = {name: [[list(k), v] for k, v in found.items()] for name, found in self._values.items()}
+        values[PREDICTIONS] = [[list(k), v] for k, v in list(self._predicted.items())]
+        values[IN_FLIGHT] = [[[], self.in_flight.value]]
+        versions = {*self._versions, *(key[0] for key in [*self._answers, *self._predicted])}
+        return {"versions": sorted(versions), "answers": answers, "values": values}

@@ -35,7 +35,7 @@ def first_mistake(errors: Any) -> RequestError:
             "the body is missing" if missing else "the body is no object",
             object="body",
             expected=FORM,
-            got="" if missing else describe(got),
+            got="nothing" if missing else describe(got),
         )
     entry = len(parts) > 1  # below `labels`; what pydantic puts behind the key is which kinds of a union it tried
     parts = parts[:3] if entry else parts[:1]
@@ -61,6 +61,11 @@ def first_mistake(errors: Any) -> RequestError:
         return RequestError(400, message, object=place, expected=expected, got=_shown(got))
     noun = f"`{name}`" if name in known else "an entry"
     return RequestError(400, f"{noun} is not what is expected", object=place, expected=expected, got=_shown(got))
+
+
+def unreadable() -> RequestError:
+    """The refusal of a body that no parser gets through."""
+    return RequestError(400, "the body is no JSON", object="body", expected=FORM, got="text that is none, or too deep")
 
 
 def _shown(got: object) -> str:

@@ -6,25 +6,32 @@ import asyncio
 import contextlib
 import fcntl
 import logging
+import os
 import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from trimtab.core.errors import ProjectError
 from trimtab.core.privacy import hash_key
 from trimtab.core.store import open_store
 from trimtab.core.tokens import TokenFile
+from trimtab.serving.admission import Admission
 from trimtab.serving.app import Asgi, InferenceApp
+from trimtab.serving.batcher import Batcher
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.follower import Follower
+from trimtab.serving.keys import Keys, key_required
+from trimtab.serving.listening import allow_connections, listen, serve_metrics
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
+from trimtab.serving.shadow import Shadow
 from trimtab.serving.spool import finished
 from trimtab.serving.supervisor import Shipper
+from trimtab.serving.trace import make_tracing
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -36,44 +43,60 @@ logger = logging.getLogger(__name__)
 
 # How long the line at the start waits for a store that does not answer.
 START_SECONDS = 10.0
+# What a worker reads from the process that keeps it: finish what is in flight and end, or end at once.
+DRAIN, FORCE = b".", b"!"
+
+
+class Ready(NamedTuple):
+    """What a server can say once it knows what it serves.
+
+    Attributes:
+        rest, metrics: the ports.
+        version: the champion, or none.
+        why: why nothing serves, where there is no champion.
+    """
+
+    rest: int
+    metrics: int
+    version: str
+    why: str
 
 
 def run_server(
     config: ServerConfig,
     settings: Settings,
     registry: CollectorRegistry,
-    on_ready: Callable[[int, int, Traffic], None] | None = None,
+    on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests in flight, write the log, ship it, and return.
 
     Args:
-        config: what to serve and where.
+        config: what to serve and where; with several workers this process only keeps them.
         settings: S3's settings, home of the hash key, log level.
         registry: where the metrics go.
-        on_ready: told the ports, REST and metrics, and what serves, or why nothing does, once the ledger was read or
-            the store did not answer for `START_SECONDS`.
+        on_ready: told once the ledger was read or the store did not answer for `START_SECONDS`.
 
     Raises:
         ProjectError: a port is taken.
         StoreUnfit: the store cannot keep the contract.
     """
+    if config.workers > 1:
+        from trimtab.serving.workers import run_workers
+
+        run_workers(config, settings, registry, on_ready)
+        return
     rest, metrics_socket = listen(config.host, config.port), listen(config.host, config.metrics_port)
-    metrics = Metrics(registry, config.model)
-    store = open_store(config.store, settings, on_error=metrics.store_error)
-    owner = own_folder(config)
-    log = PredictionLog(config, metrics, hash_key(settings.home))
-    shipper = Shipper(config, metrics, settings.log_level)
-    app = InferenceApp(config, log, metrics, TokenFile(config.tokens), _site(log, metrics))
-
-    def publish(traffic: Traffic) -> None:
-        app.traffic = traffic
-
-    follower = Follower(config, store, log, metrics, publish)
-    close_metrics = serve_metrics(metrics_socket, registry)
     ports = rest.getsockname()[1], metrics_socket.getsockname()[1]
+    metrics = Metrics(registry, config.model)
+    owner = own_folder(config)
+    shipper = Shipper(config, metrics, settings.log_level)
+    close_metrics = serve_metrics(metrics_socket, registry)
+
+    def ready(traffic: Traffic) -> None:
+        if on_ready is not None:
+            on_ready(Ready(*ports, traffic.champion.version if traffic.champion else "", traffic.why))
+
     try:
-        log.start()
-        follower.start()
         shipper.start()
         logger.info(
             "listening",
@@ -85,72 +108,62 @@ def run_server(
                 "server": config.name,
             },
         )
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            said = (lambda: on_ready(*ports, app.traffic)) if on_ready else (lambda: None)
-            runner.run(_serve(app, rest, config, follower, said))
+        answer(config, settings, rest, metrics, ready)
     finally:
-        follower.stop()
-        log.close()
         shipper.finish()
         close_metrics()
         leave_folder(config)
         owner.close()
-        app.close()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket; port 0 takes a free one.
+def answer(
+    config: ServerConfig,
+    settings: Settings,
+    rest: socket.socket,
+    metrics: Metrics,
+    ready: Callable[[Traffic], None],
+    orders: int | None = None,
+) -> None:
+    """Answer requests on a bound socket until told to stop; then finish those in flight and write the log.
+
+    Args:
+        config: what to serve.
+        settings: S3's settings, home of the hash key.
+        rest: the bound socket.
+        metrics: counts.
+        ready: told what serves, or why nothing does.
+        orders: of a worker: the file descriptor that tells it to stop; see `workers`.
 
     Raises:
-        ProjectError: the port is taken or none, or the host is not this machine's.
+        StoreUnfit: the store cannot keep the contract.
     """
-    if not 0 <= port <= 65535:  # the resolver would silently take it modulo 65536
-        raise ProjectError("there is no such port", object=str(port), expected="0 to 65535")
+    store = open_store(config.store, settings, on_error=metrics.store_error)
+    log = PredictionLog(config, metrics, hash_key(settings.home))
+    app = InferenceApp(config, log, metrics, TokenFile(config.tokens, "feedback"), _site(log, metrics))
+    keys = app.keys = Keys(config.tokens, key_required(config.require_key, config.host, []))
+    tracing = app.tracing = make_tracing(settings.otlp_endpoint, config.model, config.name)
+    admission = app.admission = Admission(lambda: app.traffic, config.runs, config.latency_ms, config.deadline_ms)
+    shadow = app.shadow = Shadow(metrics, admission)
+    batcher = app.batcher = Batcher(config.runs, config.latency_ms, metrics.ran)
+
+    def publish(traffic: Traffic) -> None:
+        keys.required = key_required(config.require_key, config.host, traffic.auths)
+        app.traffic = traffic
+        shadow.model = traffic.shadow
+
+    follower = Follower(config, store, log, metrics, publish)
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise ProjectError(
-            "cannot listen there",
-            object=f"{host}:{port}",
-            got=error.strerror or str(error),
-            hint="choose another with --port, --metrics-port or --host",
-        ) from None
-    return bound
-
-
-def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable[[], None]:
-    """Serve `/metrics` on a bound socket from a thread of its own; returns what ends it."""
-    import threading
-    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-
-    from prometheus_client import make_wsgi_app
-
-    class Quiet(WSGIRequestHandler):
-        timeout = 10  # a scraper that connects and says nothing must not hold up the next
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Scrapes are not worth a line."""
-
-    server = WSGIServer(("", 0), Quiet, bind_and_activate=False)
-    server.socket.close()
-    server.socket = bound
-    server.server_address = bound.getsockname()
-    server.server_name, server.server_port = bound.getsockname()[:2]
-    server.setup_environ()
-    server.server_activate()
-    server.set_app(make_wsgi_app(registry))
-    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
-    thread.start()
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-    return close
+        log.start()
+        follower.start()
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(app, rest, config, follower, lambda: ready(app.traffic), orders))
+    finally:
+        follower.stop()
+        shadow.close()
+        log.close()
+        batcher.close()
+        tracing.close()
+        app.close()
 
 
 def own_folder(config: ServerConfig) -> IO[bytes]:
@@ -158,7 +171,11 @@ def own_folder(config: ServerConfig) -> IO[bytes]:
     folder = config.home / config.name
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / "owner.lock").open("ab")
+        # Held before it has its name: a shipper that finds it free would take its owner for dead.
+        fresh = folder / ".owner.new"
+        lock = fresh.open("ab")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fresh.replace(folder / "owner.lock")
     except OSError as error:
         raise ProjectError(
             "the spool cannot be written",
@@ -166,7 +183,6 @@ def own_folder(config: ServerConfig) -> IO[bytes]:
             got=error.strerror or str(error),
             hint="name another folder with --spool or TRIMTAB_SPOOL",
         ) from None
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return lock
 
 
@@ -187,9 +203,17 @@ def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi
 
 
 async def _serve(
-    app: InferenceApp, bound: socket.socket, config: ServerConfig, follower: Follower, ready: Callable[[], None]
+    app: InferenceApp,
+    bound: socket.socket,
+    config: ServerConfig,
+    follower: Follower,
+    ready: Callable[[], None],
+    orders: int | None,
 ) -> None:
     import uvicorn
+
+    from trimtab.serving.fast import fast
+    from trimtab.serving.protocol import Patience, protocol
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -197,12 +221,24 @@ async def _serve(
             """Ours below: uvicorn's would end the process by the signal before the log is written."""
             yield
 
+    connections = allow_connections(config.max_connections)
+    if connections < config.max_connections:
+        logger.warning("the system lets this process open only %d connections (ulimit -n)", connections)
     # uvicorn's own warnings (bytes that are no HTTP, say) as lines of ours.
     logging.getLogger("uvicorn.error").handlers = logging.getLogger("trimtab").handlers
     server = Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=fast(
+                app,
+                protocol(
+                    Patience(
+                        connections=connections,
+                        head_seconds=config.head_seconds,
+                        body_seconds=config.body_seconds,
+                    )
+                ),
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -210,7 +246,7 @@ async def _serve(
             access_log=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=75,
+            timeout_keep_alive=config.keep_alive_seconds,  # type: ignore[arg-type]  # handed to call_later
             timeout_graceful_shutdown=max(1, int(config.drain_seconds)),
         )
     )
@@ -224,15 +260,33 @@ async def _serve(
         server.should_exit = True
 
     loop = asyncio.get_running_loop()
+
+    def ordered(descriptor: int) -> None:
+        order = os.read(descriptor, 64)
+        if not order:  # the process that keeps the workers is gone
+            loop.remove_reader(descriptor)
+        server.force_exit = server.force_exit or FORCE in order
+        server.should_exit = True
+
+    if orders is not None:
+        loop.add_reader(orders, ordered, orders)
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError, RuntimeError):  # only the main thread gets signals
-            loop.add_signal_handler(number, stop, number.name)
+            if orders is None:
+                loop.add_signal_handler(number, stop, number.name)
+            elif number == signal.SIGTERM:
+                loop.add_signal_handler(number, _drain, server)
+            else:  # a Ctrl-C in a terminal reaches the whole group; what it means comes as an order
+                signal.signal(number, signal.SIG_IGN)
 
     def give_up(_: Future[None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             loop.call_soon_threadsafe(stop)
 
     follower.fatal.add_done_callback(give_up)
+    if orders is not None:
+        # Until a worker knows what it serves the others answer; what falls to its socket waits there.
+        await _looked(follower)
     serving = asyncio.ensure_future(server.serve(sockets=[bound]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -245,12 +299,22 @@ async def _serve(
         follower.fatal.result()
 
 
+def _drain(server: Any) -> None:
+    """A worker that is told twice does not hurry: the first time may have come with the order."""
+    server.should_exit = True
+
+
 async def _announce(follower: Follower, ready: Callable[[], None]) -> None:
     """Say what serves once that is known; a store that is away does not keep the start silent."""
+    await _looked(follower)
+    ready()
+
+
+async def _looked(follower: Follower) -> None:
+    """Wait for the first look at the ledger, but not for long."""
     deadline = time.monotonic() + START_SECONDS
     while not follower.looked.is_set() and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    ready()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from trimtab.core.errors import StoreError, TrimtabError
+from trimtab.serving import frames, tally
 from trimtab.serving.spool import finished, held, read_lines
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("trimtab.serving.shipper")
 
 BACKOFF_SECONDS = 5.0
+# How long a killed server may take to be gone.
+END_SECONDS = 5.0
 
 
 @dataclass
@@ -50,7 +53,7 @@ def ship_all(home: Path, own: str, model: str, store: Store, shipped: Shipped, *
 
     Args:
         home: the model's spool.
-        own: the living server's name; with `last` it writes no more.
+        own: the living server's name, with which its workers' names begin; with `last` it writes no more.
         model: the model's name.
         store: where it goes.
         shipped: counts, added to as they happen.
@@ -59,26 +62,32 @@ def ship_all(home: Path, own: str, model: str, store: Store, shipped: Shipped, *
     Raises:
         StoreError: the store is away; what was not shipped stays.
     """
-    for folder in sorted(path for path in home.iterdir() if (path / "owner.lock").exists()):
+    folders = sorted(path for path in home.iterdir() if (path / "owner.lock").exists())
+    for folder in folders:
+        count_lost(folder)  # first, and of all: it needs the segments, and waits for no store
+    for folder in folders:
         with held(folder / "ship.lock") as mine:
             if not mine:
                 continue
-            if folder.name == own and not last:
-                ship_folder(folder, model, store, shipped, abandoned=False)
-                continue
             with held(folder / "owner.lock") as dead:
-                if dead or folder.name == own:
-                    ship_folder(folder, model, store, shipped, abandoned=True)
+                if dead or folder.name.startswith(own):
+                    whole = dead or (last and folder.name == own)
+                    ship_folder(folder, model, store, shipped, abandoned=whole)
                 if dead:
                     _remove(folder)
+
+
+def count_lost(folder: Path) -> None:
+    """Leave the count of what a dead server had in memory; a living one's folder is left alone."""
+    with held(folder / "ship.lock") as mine, held(folder / "owner.lock") as dead:
+        if mine and dead:
+            tally.leave(folder)
 
 
 def ship_folder(folder: Path, model: str, store: Store, shipped: Shipped, *, abandoned: bool) -> None:
     """Ship one server's segments, oldest first."""
     for path in finished(folder / "log", abandoned=abandoned):
-        lines, torn = read_lines(path)
-        shipped.dropped += int(torn)
-        shipped.written += _ship_log(path, lines, model, folder, store, shipped)
+        shipped.written += _ship_log(path, model, folder, store, shipped)
         path.unlink(missing_ok=True)
     for path in finished(folder / "labels", abandoned=abandoned):
         lines, _ = read_lines(path)  # a torn label line was never acknowledged
@@ -86,23 +95,23 @@ def ship_folder(folder: Path, model: str, store: Store, shipped: Shipped, *, aba
         path.unlink(missing_ok=True)
 
 
-def _ship_log(path: Path, lines: list[bytes], model: str, folder: Path, store: Store, shipped: Shipped) -> int:
+def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipped) -> int:
     from trimtab.core import predictions
     from trimtab.core.schema import Schema
     from trimtab.serving.tables import log_table
 
-    written = 0
+    written, found = 0, 0
     try:
-        by_version: dict[str, list[dict[str, Any]]] = {}
-        for line in lines:
-            request = orjson.loads(line)
-            by_version.setdefault(request["v"], []).append(request)
+        by_version: dict[str, list[frames.Frame]] = {}
+        for frame, _ in frames.decode(path.read_bytes()):
+            found += frame.rows
+            by_version.setdefault(frame.head["v"], []).append(frame)
         tables = []
-        for version, requests in by_version.items():
+        for version, part in by_version.items():
             schema = Schema.model_validate_json((folder / "schemas" / f"{version}.json").read_bytes())
-            tables += [(version, part) for part in predictions.split_hours(log_table(requests, schema))]
+            tables += [(version, table) for table in predictions.split_hours(log_table(part, schema))]
     except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are ValueErrors and TypeErrors
-        shipped.dropped += sum(_rows(line) for line in lines)
+        shipped.dropped += max(1, found)
         _set_aside(path, folder, error)
         return 0
     for version, table in tables:
@@ -126,12 +135,6 @@ def _ship_labels(path: Path, lines: list[bytes], model: str, folder: Path, store
     for table in tables:
         labels.write_labels(store, model, folder.name, int(path.stem), table)
     return len(lines)
-
-
-def _rows(line: bytes) -> int:
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        return len(orjson.loads(line)["r"])
-    return 1
 
 
 def _set_aside(path: Path, folder: Path, error: Exception) -> None:
@@ -194,9 +197,19 @@ def run(config: dict[str, Any]) -> None:
         if deadline is None:
             readable, _, _ = select.select([0], [], [], delay)
             if readable and not os.read(0, 4096):
+                _await_end(home / own)
                 deadline = time.monotonic() + float(config["drain"])
         else:
             time.sleep(min(delay, 0.5))
+
+
+def _await_end(folder: Path) -> None:
+    """Wait until our server is gone for good, or has written all: a killed one closes its files one by one."""
+    for _ in range(int(END_SECONDS / 0.02)):
+        with held(folder / "owner.lock") as dead:
+            if dead or tally.closed(folder):
+                return
+        time.sleep(0.02)
 
 
 class _WithoutPandas(MetaPathFinder):

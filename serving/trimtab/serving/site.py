@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from trimtab.core.errors import RequestError
 from trimtab.core.records import rfc3339, utcnow
+from trimtab.serving import health
 from trimtab.serving.feedback import Feedback, Receipt, check_labels
 from trimtab.serving.http import error_body
-from trimtab.serving.mistakes import first_mistake
+from trimtab.serving.manual import add_docs
+from trimtab.serving.mistakes import first_mistake, unreadable
+from trimtab.serving.webpage import add_page
 
 if TYPE_CHECKING:
     from trimtab.serving.app import InferenceApp
     from trimtab.serving.log import PredictionLog
     from trimtab.serving.metrics import Metrics
-
-PAGE_HEADERS = {
-    # Nothing is loaded from elsewhere, and the page says so to the browser.
-    "content-security-policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "cache-control": "no-cache",
-}
 
 
 def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastAPI:
@@ -39,25 +34,9 @@ def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastA
         log: its label segments keep the feedback.
         metrics: counts labels.
     """
-    site = FastAPI(title=f"Trimtab: {app.config.model}", docs_url=None, redoc_url=None)
-    page = (files("trimtab.serving") / "page.html").read_text(encoding="utf-8")
-
-    @site.get("/", response_class=HTMLResponse)
-    async def show_page() -> HTMLResponse:
-        """The page to try the model on."""
-        return HTMLResponse(page, headers=PAGE_HEADERS)
-
-    @site.get("/page.json")
-    async def describe_model() -> JSONResponse:
-        """What the page needs: model, versions, fields, target; private fields' examples are left out."""
-        champion = app.traffic.champion
-        if champion is None:
-            return JSONResponse({"model": app.config.model, "error": app.traffic.why}, 503)
-        schema = champion.schema.model_dump(mode="json")
-        for field in schema["fields"]:
-            if field["private"]:
-                field["example"] = None
-        return JSONResponse({"model": app.config.model, "versions": app.traffic.versions, "schema": schema})
+    site = FastAPI(title=f"Trimtab: {app.config.model}", docs_url=None, redoc_url=None, openapi_url=None)
+    add_page(site, app, log.hash_key)
+    add_docs(site, app)
 
     @site.post("/feedback", status_code=202)
     async def take_labels(feedback: Feedback) -> Receipt:
@@ -87,8 +66,17 @@ def build_site(app: InferenceApp, log: PredictionLog, metrics: Metrics) -> FastA
         return Response(error_body(error), error.status, media_type="application/json")
 
     @site.exception_handler(HTTPException)
-    async def refuse_path(_: Request, error: HTTPException) -> Response:
-        return await refuse(_, RequestError(error.status_code, str(error.detail)))
+    async def refuse_path(request: Request, error: HTTPException) -> Response:
+        allowed = (error.headers or {}).get("Allow", "")
+        if error.status_code == 405 and allowed:
+            answer = await refuse(request, health.refused_method(request.method, allowed))
+            answer.headers["allow"] = allowed
+            return answer
+        if error.status_code == 400:  # what its parser of JSON does not even report: too deep, no UTF-8
+            return await refuse(request, unreadable())
+        got = request.url.path[:100]
+        refusal = RequestError(error.status_code, str(error.detail), object="request", expected="another one", got=got)
+        return await refuse(request, refusal)
 
     @site.exception_handler(RequestValidationError)
     async def refuse_body(_: Request, error: RequestValidationError) -> Response:

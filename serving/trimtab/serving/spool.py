@@ -1,16 +1,18 @@
-"""The spool: JSON lines on disk between the request path and the store.
+"""The spool: segments on disk between the request path and the store.
 
 Layout below `<spool>/<model>/`, one folder for each start of a server:
 
     <server>/owner.lock           held (flock) by the server while it lives
     <server>/ship.lock            held by the process that ships this folder
-    <server>/log/00000000.open    being written; lines of answered requests
-    <server>/log/00000000.jsonl   finished: the shipper takes it, and deletes it once the store has its rows
-    <server>/labels/…             the same for feedback, each line on disk before its call is answered
+    <server>/tally                how many rows were answered, and how many of them are on disk (`tally`)
+    <server>/log/00000000.open    being written; frames of answered requests (`frames`)
+    <server>/log/00000000.done    finished: the shipper takes it, and deletes it once the store has its rows
+    <server>/labels/…             the same for feedback, lines of JSON, each on disk before its call is answered
     <server>/schemas/<version>.json
-    <server>/bad/                 what could not be converted, kept for a person to look at
+    bad/                          what could not be converted, kept for a person to look at
+    lost/<server>.json            rows that a killed server had in memory, until a living one has counted them
 
-What a dead server left open counts as finished: whole lines are taken, a torn last one is dropped and counted.
+What a dead server left open counts as finished: what is whole is taken; a torn end was still in memory as well.
 """
 
 from __future__ import annotations
@@ -22,32 +24,40 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-OPEN, DONE = ".open", ".jsonl"
+if TYPE_CHECKING:
+    from trimtab.serving.tally import Tally
+
+OPEN, DONE = ".open", ".done"
+# A segment of so many bytes is finished, however few its rows: the shipper holds one in memory.
+SEGMENT_BYTES = 16_000_000
 
 
 class SegmentWriter:
-    """Appends lines to numbered segments; a segment is finished after some seconds or rows.
+    """Appends frames or lines to numbered segments; a segment is finished after some seconds, rows or bytes.
 
     Args:
         folder: `<server>/log` or `<server>/labels`.
         seconds, rows: when a segment is finished, whichever comes first.
         sync: flush each append to the disk itself, so that it outlives a power cut.
+        tally: told of each write before it begins.
     """
 
-    def __init__(self, folder: Path, seconds: float, rows: int, *, sync: bool = False) -> None:
+    def __init__(
+        self, folder: Path, seconds: float, rows: int, *, sync: bool = False, tally: Tally | None = None
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._seconds, self._limit, self._sync = seconds, rows, sync
+        self._seconds, self._limit, self._sync, self._tally = seconds, rows, sync, tally
         self._lock = threading.Lock()
         self._number = 0
         self._file: IO[bytes] | None = None
         self._rows = 0
         self._since = 0.0
 
-    def append(self, lines: Iterable[bytes], rows: int) -> None:
-        """Write whole lines (each ends in a newline) that hold so many rows.
+    def append(self, parts: Iterable[bytes], rows: int) -> None:
+        """Write whole frames, or lines that each end in a newline, with so many rows in all.
 
         Raises:
             OSError: the disk did not take them; nothing is left half-written in the segment.
@@ -57,7 +67,9 @@ class SegmentWriter:
                 self._file = (self.folder / f"{self._number:08d}{OPEN}").open("ab", buffering=0)
                 self._since = time.monotonic()
             start = self._file.tell()
-            body = memoryview(b"".join(lines))
+            body = memoryview(b"".join(parts))
+            if self._tally is not None:
+                self._tally.begin(self._number, start, rows)
             try:
                 while body:
                     body = body[self._file.write(body) :]
@@ -67,7 +79,7 @@ class SegmentWriter:
                 self._file.truncate(start)
                 raise
             self._rows += rows
-            if self._rows >= self._limit:
+            if self._rows >= self._limit or self._file.tell() >= SEGMENT_BYTES:
                 self._finish()
 
     def tick(self) -> None:
@@ -100,7 +112,7 @@ def finished(folder: Path, *, abandoned: bool = False) -> list[Path]:
 
 
 def read_lines(path: Path) -> tuple[list[bytes], bool]:
-    """The segment's whole lines, and whether its last one was torn."""
+    """The whole lines of a segment of labels, and whether its last one was torn."""
     body = path.read_bytes()
     whole, _, torn = body.rpartition(b"\n")
     return (whole.split(b"\n") if whole else []), bool(torn)

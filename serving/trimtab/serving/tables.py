@@ -1,55 +1,113 @@
-"""Spool lines as the tables that `core.predictions` and `core.labels` keep; runs in the shipper's process."""
+"""The spool's frames and lines as the tables of `core.predictions` and `core.labels`; runs in the shipper's process."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
 from trimtab.core import labels, predictions
+from trimtab.serving.frames import MATRIX, PROBABILITIES, Frame, join, matrix_names
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
 
+# Columns of a request's own, by their letter in a frame's head.
+_OF_REQUEST = {"_latency_ms": "l", "_share": "s", "_request": "q", "_trace": "w"}
 
-def log_table(requests: list[dict[str, Any]], schema: Schema) -> pa.Table:
-    """Answered requests of one version as rows of the prediction log.
+
+def log_table(frames: Sequence[Frame], schema: Schema) -> pa.Table:
+    """Frames of one version as rows of the prediction log.
 
     Args:
-        requests: decoded lines (`rows.encode_line`), m of them with n rows in all.
+        frames: as they were read, m of them with n rows in all.
         schema: the version's schema.
 
     Raises:
         pyarrow.ArrowException: a value is not of its column's type.
+        ValueError: a frame is not what the schema says.
     """
     target = predictions.log_schema(schema)
-    records = [record for request in requests for record in request["r"]]
-    counts = [len(request["r"]) for request in requests]
-    output = "_label" if schema.target.kind == "category" else "_value"
-    columns: dict[str, Any] = {
-        "_id": [f"{request['i']}-{row}" for request, n in zip(requests, counts, strict=True) for row in range(n)],
-        "_time": _spread([request["t"] for request in requests], counts),
-        output: [value for request in requests for value in request["y"]],
-        "_latency_ms": _spread([request["l"] for request in requests], counts),
-        "_share": _spread([request["s"] for request in requests], counts),
-    }
-    if output == "_label":
-        columns["_probabilities"] = [row for request in requests for row in request["p"]]
-    kinds = {field.name: field.kind for field in schema.fields}
-    for name in target.names:
-        if name in columns:
-            continue
-        values = [record.get(name) for record in records]
-        if kinds[name] == "image" and target.field(name).type != pa.string():
-            values = [None if value is None else list(_flat(value)) for value in values]
-        elif kinds[name] == "time" and target.field(name).type != pa.string():
-            values = [None if value is None else datetime.fromisoformat(value) for value in values]
-        columns[name] = values
-    arrays = [pa.array(columns[field.name], type=field.type) for field in target]
-    return pa.Table.from_arrays(arrays, schema=target)
+    tables = [pa.Table.from_arrays(list(_arrays(frame, schema, target)), schema=target) for frame in join(frames)]
+    return pa.concat_tables(tables)
+
+
+def _arrays(frame: Frame, schema: Schema, target: pa.Schema) -> Iterator[pa.Array]:
+    head, columns = frame
+    counts = np.array(head["k"])
+    fields, matrix = {field.name for field in schema.fields}, _matrix(frame, schema)
+    for column in target:
+        name, kind = column.name, column.type
+        if name in fields:
+            yield _field(frame, name, kind, matrix)
+        elif name == "_id":
+            yield pa.array([f"{uuid}-{row}" for uuid, n in zip(head["i"], head["k"], strict=True) for row in range(n)])
+        elif name == "_time":
+            yield pa.array(np.repeat(np.array(head["t"], np.int64), counts)).cast(kind)
+        elif name == "_probabilities":
+            yield _lists(columns[PROBABILITIES], kind) if PROBABILITIES in columns else pa.nulls(frame.rows, kind)
+        elif name in _OF_REQUEST:
+            values = head.get(_OF_REQUEST[name])
+            yield pa.nulls(frame.rows, kind) if values is None else _spread(values, head["k"], kind)
+        else:  # `_label` or `_value`
+            yield pa.array(head["y"], type=kind)
+
+
+def _matrix(frame: Frame, schema: Schema) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns of the frame's matrix by the names of their fields."""
+    if MATRIX not in frame.columns or MATRIX in schema.by_name:
+        return {}
+    columns = np.ascontiguousarray(frame.columns[MATRIX].T, np.float64)
+    return dict(zip(matrix_names(schema), columns, strict=True))
+
+
+def _field(frame: Frame, name: str, kind: pa.DataType, matrix: dict[str, np.ndarray[Any, Any]]) -> pa.Array:
+    """One field of the frame's rows; null where the request left it out."""
+    columns = frame.columns
+    if name in matrix:
+        return _numbers(matrix[name], kind)
+    if name in columns:
+        values = columns[name]
+        return _lists(values, kind) if pa.types.is_list(kind) else _numbers(values.reshape(frame.rows), kind)
+    if "r" in frame.head:
+        return _typed([record.get(name) for record in frame.head["r"]], kind)
+    if name in frame.head["j"]:
+        return _typed(frame.head["j"][name], kind)
+    return pa.nulls(frame.rows, kind)
+
+
+def _numbers(values: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
+    """A column of numbers; NaN is null."""
+    dense = np.ascontiguousarray(values, np.float64)
+    return pa.array(dense, from_pandas=True).cast(kind)
+
+
+def _lists(values: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
+    """Rows of numbers as flat lists."""
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1)).cast(kind.value_type)
+    width = values.size // max(1, len(values))
+    offsets = np.arange(0, values.size + 1, width, dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), flat)
+
+
+def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """A column of values as JSON has them."""
+    if pa.types.is_list(kind):
+        values = [None if value is None else list(_flat(value)) for value in values]
+    elif pa.types.is_timestamp(kind):
+        values = [None if value is None else datetime.fromisoformat(value) for value in values]
+    return pa.array(values, type=kind)
+
+
+def _spread(values: list[Any], counts: list[int], kind: pa.DataType) -> pa.Array:
+    """A request's value for each of its rows; an empty text is null."""
+    if pa.types.is_string(kind):
+        values = [value or None for value in values]
+    return pa.array([value for value, n in zip(values, counts, strict=True) for _ in range(n)], type=kind)
 
 
 def label_table(lines: list[bytes]) -> pa.Table:
@@ -63,10 +121,6 @@ def label_table(lines: list[bytes]) -> pa.Table:
         for name in ("labelled_at", "arrived_at"):
             row[name] = datetime.fromisoformat(row[name])
     return pa.Table.from_pylist(rows, schema=labels.SCHEMA)
-
-
-def _spread(values: list[Any], counts: list[int]) -> list[Any]:
-    return [value for value, count in zip(values, counts, strict=True) for _ in range(count)]
 
 
 def _flat(value: Any) -> Iterator[float]:

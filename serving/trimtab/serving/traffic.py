@@ -32,18 +32,25 @@ class Traffic:
         champion, canary: the loaded versions, or none.
         percent: the canary's share of the requests.
         why: why nothing serves, while there is no champion.
+        shadow: the loaded version that is asked beside them; it answers no request.
     """
 
     champion: LoadedModel | None = None
     canary: LoadedModel | None = None
     percent: int = 0
     why: str = "the server is starting"
+    shadow: LoadedModel | None = None
 
     @cached_property
     def body_bytes(self) -> int:
         """The largest body that a version which serves takes; the default while none does."""
         serving = [model.limits for model in (self.champion, self.canary) if model is not None]
         return max(limits.body_bytes for limits in serving or [Limits()])
+
+    @property
+    def auths(self) -> list[str]:
+        """What the projects of the versions that serve say about API keys."""
+        return [model.limits.auth for model in (self.champion, self.canary) if model is not None]
 
     @property
     def page(self) -> bool:
@@ -77,6 +84,7 @@ class Traffic:
             "this version does not serve here",
             object=version[:100],
             expected=" or ".join(self.versions) or "none yet",
+            got="another version",
         )
 
     @property

@@ -13,25 +13,25 @@ from trimtab.monitoring.alerts import rules
 from trimtab.monitoring.alerts.rule import Record
 from trimtab.monitoring.hook_metrics import HookCollector
 from trimtab.monitoring.metrics import WatchMetrics
-from trimtab.serving.metrics import Metrics
+from trimtab.serving.scrape import Scrape
 
 
 @functools.cache
 def exported() -> dict[str, tuple[str, frozenset[str]]]:
     """Process and labels of each metric, by the name that Prometheus sees."""
     found: dict[str, tuple[str, frozenset[str]]] = {}
-    server, watch = CollectorRegistry(), CollectorRegistry()
-    Metrics(server, "toy")
+    watch = CollectorRegistry()
     WatchMetrics(watch)
+    # The registry gives families without samples no labels; the collectors know theirs.
+    for metric in watch._collector_to_names:
+        name = str(metric._name) + ("_total" if isinstance(metric, Counter) else "")  # type: ignore[attr-defined]
+        found[name] = ("watch", frozenset(metric._labelnames))  # type: ignore[attr-defined]
     hook = HookCollector(open_store(Path("/nonexistent").as_uri()), list)
-    for process, registry in (("server", server), ("watch", watch)):
-        # The registry gives families without samples no labels; the collectors know theirs.
-        for metric in registry._collector_to_names:
-            name = str(metric._name) + ("_total" if isinstance(metric, Counter) else "")  # type: ignore[attr-defined]
-            found[name] = (process, frozenset(metric._labelnames))  # type: ignore[attr-defined]
-    for family in hook.describe():
-        name = family.name + ("_total" if family.type == "counter" else "")
-        found[name] = ("hook", frozenset(family._labelnames))  # type: ignore[attr-defined]
+    server = Scrape(CollectorRegistry(), "toy", list)
+    for process, families in (("server", server.describe()), ("hook", hook.describe())):
+        for family in families:
+            name = family.name + ("_total" if family.type == "counter" else "")
+            found[name] = (process, frozenset(family._labelnames))  # type: ignore[attr-defined]
     found["trimtab_store_errors_total"] = ("all", frozenset({"operation"}))
     return found
 

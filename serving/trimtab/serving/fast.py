@@ -1,0 +1,160 @@
+"""The short way: a request that is whole and quick to answer is answered where it is read.
+
+uvicorn makes a task, an event and two messages of each request, which costs more than a small model's answer. Here a
+predict or infer request whose body came with its head, for versions that take little time, is answered within the
+parser's last callback; anything else goes the long way, through the same checks (`InferenceApp._answer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trimtab.serving.heads import Head, Heads
+from trimtab.serving.protocol import Protocol
+
+if TYPE_CHECKING:
+    from trimtab.core.errors import RequestError
+    from trimtab.serving.app import InferenceApp
+    from trimtab.serving.calls import Codec
+
+
+_GOOD = b"HTTP/1.1 200"
+_NO_SCOPE: dict[str, Any] = {}
+
+
+class Fast(Protocol):
+    """One connection. `fast(app, protocol)` makes the class that uvicorn is given."""
+
+    quick: ClassVar[InferenceApp]
+    heads: ClassVar[Heads]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._codec: Codec | None = None  # of the message being read, where it may go the short way
+        self._pieces: list[bytes] = []
+        self._data, self._first = b"", False  # what is being fed, and whether a message begins with it
+        self._idle: asyncio.TimerHandle | None = None
+        self._answered = 0.0
+
+    def on_headers_complete(self) -> None:
+        """The head is there: which way its message goes."""
+        codec = self.quick.routes.get(self.url)
+        if codec is None or not self._may_be_short():
+            super().on_headers_complete()
+            return
+        self._in_head, self._codec = False, codec
+        self._pieces.clear()
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        if self._codec is None:
+            super().on_body(body)
+        else:
+            self._bodied = True
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        """The message is whole: answer it, or send it the long way."""
+        codec = self._codec
+        if codec is None:
+            super().on_message_complete()
+            return
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        head = Head(codec, dict(self.headers))
+        answer = self.quick.answer_now(head, self.scope, body)  # type: ignore[arg-type]
+        if answer is None:
+            self._lengthen()
+            super().on_message_complete()
+            return
+        self._codec = None
+        self._whole, self._size, self._silent = True, 0, 0
+        start = len(self._data) - len(body)
+        if self._first and answer.startswith(_GOOD) and self._data.find(b"\r\n\r\n") + 4 == start:
+            self.heads.keep(self._data[:start], head, len(body))
+        self._send(answer)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: a request whose head is known is answered without parsing it again."""
+        self._first = self._whole and self._calm()
+        if self._first:
+            start = data.find(b"\r\n\r\n") + 4
+            head = self.heads.find(data[:start])
+            if head is not None and len(data) - start == head.length:
+                answer = self.quick.answer_now(head, _NO_SCOPE, data[start:])
+                if answer is not None:
+                    self._unset_keepalive_if_required()
+                    self._send(answer)
+                    return
+            self._data = data
+        super().data_received(data)
+
+    def _send(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        self.server_state.total_requests += 1
+        self._answered = self.loop.time()
+        if self._idle is None:
+            self._idle = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if self._idle is not None:
+            self._idle.cancel()
+        super().connection_lost(exc)
+
+    def _write(self, error: RequestError) -> None:
+        """Refuse what is no whole request; it is counted like any other."""
+        self.quick.metrics.answered("", "http", error.status, 0.0)
+        super()._write(error)
+
+    def _wait(self, size: int) -> None:
+        """The rest of the message is still to come: it goes the long way."""
+        if self._codec is not None:
+            self._lengthen()
+        super()._wait(size)
+
+    def _calm(self) -> bool:
+        """Whether the connection owes nothing and nothing is the matter with it."""
+        return (
+            (self.cycle is None or self.cycle.response_complete)
+            and not (self._over or self._last or self._lingering or self.flow.write_paused or self._half_closed)
+            and self._timer is None
+            and not self.transport.is_closing()
+        )
+
+    def _may_be_short(self) -> bool:
+        """Whether nothing about the connection or the head asks for the long way."""
+        if not self._calm() or self.expect_100_continue or self._size > self.patience.head_bytes:
+            return False
+        parser = self.parser
+        return (
+            parser.get_method() == b"POST"
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+            and any(name == b"content-length" for name, _ in self.headers)
+        )
+
+    def _lengthen(self) -> None:
+        """Send the message the long way after all, as far as it was read."""
+        self._codec = None
+        super().on_headers_complete()
+        for piece in self._pieces:
+            super().on_body(piece)
+        self._pieces.clear()
+
+    def _look(self) -> None:
+        """Close the connection when nothing came for long; one timer looks, instead of one for each answer."""
+        self._idle = None
+        if not self._whole or (self.cycle is not None and not self.cycle.response_complete):
+            return
+        left = self._answered + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle = self.loop.call_later(left, self._look)
+        elif self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_handler()
+
+
+def fast(app: InferenceApp, protocol: type[Protocol]) -> type[Fast]:
+    """The protocol class for `uvicorn.Config(http=…)`: short ways of an app, on a protocol with its limits."""
+    return type("Fast", (Fast,), {"quick": app, "heads": Heads(), "patience": protocol.patience})

@@ -1,0 +1,58 @@
+"""A Chromium for the tests of the page: the system's own where there is one, else Debian's package.
+
+Playwright drives it; its own download of a browser is not used.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
+PACKAGES = ("chromium", "fonts-dejavu-core")
+WAY_ROUND = (
+    "  Install Chromium or Chrome as your system does (apt-get install chromium; brew install --cask google-chrome)\n"
+    "  so that it is on PATH, or name the program: TRIMTAB_TEST_CHROMIUM=<file>"
+)
+
+
+def find() -> Path | None:
+    """The browser's program: the named one, or else one on PATH."""
+    given = os.environ.get("TRIMTAB_TEST_CHROMIUM")
+    if given:
+        return Path(given) if os.access(given, os.X_OK) else None
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    return Path(found) if found else MAC if os.access(MAC, os.X_OK) else None
+
+
+def install() -> int:
+    """Install a browser where none is found; 0 when tests have one."""
+    if find() is not None:
+        return 0
+    if os.environ.get("TRIMTAB_TEST_CHROMIUM"):
+        return _cannot("TRIMTAB_TEST_CHROMIUM names no program", 2)
+    if shutil.which("apt-get") is None:
+        return _cannot("no Chromium or Chrome, and no Debian packages here", 2)
+    rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
+    if rights and shutil.which("sudo") is None:
+        return _cannot("no Chromium or Chrome, and installing Debian's needs root", 2)
+    print(f"== servers: apt-get install {' '.join(PACKAGES)} (about a minute the first time)", flush=True)
+    commands = (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES])
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in commands:
+        done = subprocess.run(
+            [*rights, "apt-get", *command], env=environment, capture_output=True, text=True, check=False
+        )
+        # An old list may still name a package that can be had; a failed install cannot be worked without.
+        if done.returncode != 0 and command[0] == "install":
+            return _cannot(f"apt-get {command[0]} failed (exit {done.returncode}): {done.stderr.strip()[-500:]}", 1)
+    return 0 if find() is not None else _cannot("Debian's package brought no chromium on PATH", 1)
+
+
+def _cannot(why: str, code: int) -> int:
+    print(f"make servers: {why}.\n{WAY_ROUND}", file=sys.stderr)
+    return code
