@@ -34,12 +34,21 @@ def since_of(text: str, now: datetime) -> datetime:
     """
     match = _SPAN.fullmatch(text.strip())
     if match:
-        return now - timedelta(**{_UNITS[match[2]]: float(match[1])})
+        try:
+            return now - timedelta(**{_UNITS[match[2]]: float(match[1])})
+        except OverflowError:
+            raise ProjectError(
+                "a span that reaches back before all time",
+                object=text[:80],
+                expected="a span such as 24h or 7d, or a time such as 2026-11-20T14:00:00Z",
+            ) from None
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         raise ProjectError(
-            "no such moment", object=text, expected="a span such as 24h or 7d, or a time such as 2026-11-20T14:00:00Z"
+            "no such moment",
+            object=text[:80],
+            expected="a span such as 24h or 7d, or a time such as 2026-11-20T14:00:00Z",
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
