@@ -148,8 +148,9 @@ def test_the_commands_show_it(watched: tuple[Stream, str], monkeypatch: pytest.M
         (["explain", "1", "--page", str(tmp_path)], "a folder that exists"),
         (["explain", "5", "other"], "no model 'other'"),
         (["drift", "--since", "x"], "a span such as 24h"),
-        (["drift", "--since", f"{'9' * 20}d"], "before all time"),
-        (["drift", "--since", f"{'9' * 400}d"], "before all time"),
+        (["drift", "--since", f"{'9' * 20}d"], "outside of the calendar"),
+        (["drift", "--since", f"{'9' * 400}d"], "outside of the calendar"),
+        (["drift", "--since", "0001-01-01T00:00:00+23:00"], "outside of the calendar"),
         (["drift", "--version", "v9"], f"expected {version}"),
     ):
         failed = run(app, wrong)
