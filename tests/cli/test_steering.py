@@ -216,9 +216,10 @@ def test_promote_brings_back_what_was_taken_back(world: World) -> None:
 @pytest.mark.parametrize("version", ["v9-0a1b2c3d", "newest", "../.."])
 def test_a_version_that_is_not_published_is_the_users_mistake(world: World, version: str) -> None:
     first = world.champion()
-    for command in ((promote, version), (rollback, "--to", version)):
+    mistakes: list[Callable[[], str]] = [lambda: run(promote, version), lambda: run(rollback, "--to", version)]
+    for mistake in mistakes:
         with pytest.raises(ProjectError, match=f"expected {first}") as refused:
-            run(*command)
+            mistake()
         assert refused.value.exit_code == 2
     assert not rollouts.requests(world.store, MODEL)
 
