@@ -238,6 +238,7 @@ def test_the_command_prints_json_and_takes_a_policy_file(tmp_path: Path) -> None
         ("campaign: {least_gain: much}", r"campaign\.least_gain: input should be a valid number.*got much"),
         ("campaign: {fanfare: 1}", r"campaign\.fanfare: there is no such field\. See docs/project-file\.md"),
         ("campaign: {windows_per_retrain: .inf}", r"campaign\.windows_per_retrain: not a finite number.*got inf"),
+        ("campaign: hello", "campaign: no block: expected keys with values, got hello"),
         ("windows: {harm: .nan}", r"windows\.harm: not a finite number"),
     ],
 )

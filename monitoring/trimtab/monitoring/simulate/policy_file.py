@@ -80,6 +80,14 @@ def _wrong(error: ValidationError, name: str, path: Path) -> ProjectError:
     where = ".".join([name, *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
         return ProjectError(f"{where}: there is no such field", object=str(path), hint=FIELDS)
+    if first["type"] == "model_type":
+        return ProjectError(
+            f"{where}: no block",
+            object=str(path),
+            expected="keys with values",
+            got=str(first["input"])[:80],
+            hint=FIELDS,
+        )
     said = first["msg"][:1].lower() + first["msg"][1:]
     return ProjectError(f"{where}: {said}", object=str(path), got=str(first.get("input"))[:80], hint=FIELDS)
 
