@@ -20,7 +20,6 @@ from trimtab.monitoring.reference import Reference
 from trimtab.monitoring.verdict import Decision, Figures, decide
 
 COLUMNS = compared(SCHEMA)
-LAYERS = ("inputs", "expected", "realised")
 STILL = World()
 
 

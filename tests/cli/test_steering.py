@@ -22,7 +22,7 @@ from trimtab.cli.resume import resume
 from trimtab.cli.rollback import rollback
 from trimtab.cli.status import status
 from trimtab.core import ledger, rollouts
-from trimtab.core.errors import NotFound, ProjectError, RolloutRefused, RolloutTimeout
+from trimtab.core.errors import ProjectError, RolloutRefused, RolloutTimeout
 from trimtab.core.store import Store
 from trimtab.monitoring.campaign_records import all_campaigns, controls
 
@@ -188,8 +188,6 @@ def test_there_is_nothing_to_return_to(world: World) -> None:
     first = world.champion(1)
     with pytest.raises(RolloutRefused, match="no version to return to"):
         run(rollback)
-    with pytest.raises(NotFound):
-        run(rollback, "--to", "v9-0a1b2c3d")
     assert world.state().champion == first
     assert not controls(world.store, MODEL).paused
 
@@ -215,11 +213,15 @@ def test_promote_brings_back_what_was_taken_back(world: World) -> None:
     assert "serves already" in run(promote, second)
 
 
-@pytest.mark.parametrize(("version", "error"), [("v9-0a1b2c3d", NotFound), ("newest", ProjectError)])
-def test_promote_of_no_version(world: World, version: str, error: type[Exception]) -> None:
-    world.champion()
-    with pytest.raises(error):
-        run(promote, version)
+@pytest.mark.parametrize("version", ["v9-0a1b2c3d", "newest", "../.."])
+def test_a_version_that_is_not_published_is_the_users_mistake(world: World, version: str) -> None:
+    first = world.champion()
+    mistakes: list[Callable[[], str]] = [lambda: run(promote, version), lambda: run(rollback, "--to", version)]
+    for mistake in mistakes:
+        with pytest.raises(ProjectError, match=f"expected {first}") as refused:
+            mistake()
+        assert refused.value.exit_code == 2
+    assert not rollouts.requests(world.store, MODEL)
 
 
 def test_pause_resume_approve(world: World) -> None:
@@ -236,8 +238,19 @@ def test_pause_resume_approve(world: World) -> None:
     hook.round()
     assert "trimtab approve" in run(status)
     assert "campaign 1 of toy is approved" in run(approve)
+    with pytest.raises(ProjectError, match=r"campaign 1 waits for no approval: .* got labelled rows"):
+        run(approve)
     hook.round()
     assert len(all_campaigns(world.store, MODEL)[0].retrains) == 1
+
+
+def test_a_campaign_that_waits_for_nobody_is_not_approved(world: World) -> None:
+    drift(world)
+    service(world).answer(MODEL, "")
+    with pytest.raises(ProjectError, match="waits for no approval") as refused:
+        run(approve)
+    assert refused.value.exit_code == 2
+    assert not controls(world.store, MODEL).approved
 
 
 @pytest.mark.parametrize("command", [history, rollback, pause, resume, approve])

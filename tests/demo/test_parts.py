@@ -6,12 +6,16 @@ import os
 import sys
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from trimtab.core import settings as settings_module
 from trimtab.core.errors import RunError
 from trimtab.demo.facts import Facts, Window
+from trimtab.demo.loop import Demo
 from trimtab.demo.picture import draw
 from trimtab.demo.processes import Processes, free_ports
 from trimtab.demo.workspace import local_root, make_workspace
@@ -85,3 +89,19 @@ def test_stop_ends_what_does_not_want_to_end(tmp_path: Path, monkeypatch: pytest
     processes.stop()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1)
+
+
+def test_what_is_kept_up_is_told_with_the_way_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    job: Any = Demo.__new__(Demo)
+    addresses = {"TRIMTAB_SERVER_URL": "http://127.0.0.1:1", "TRIMTAB_HOOK_URL": "http://127.0.0.1:2"}
+    job.processes = SimpleNamespace(environment=addresses, check=interrupted)
+    job.settings = SimpleNamespace(token_file=tmp_path / "token")
+    job.alerting, job.console = None, Console()
+    with pytest.raises(KeyboardInterrupt):
+        job.wait_until_interrupted()
+    told = capsys.readouterr().out
+    for words in (*addresses.values(), str(tmp_path / "token")):
+        assert words in told

@@ -137,8 +137,24 @@ def test_the_commands_show_it(watched: tuple[Stream, str], monkeypatch: pytest.M
     facts = json.loads(run(app, ["drift", MODEL, "--since", "2026-11-21", "--version", version, "--json"]).output)
     assert facts["counts"]["drift"] == 3
     assert "no window ended since then" in run(app, ["drift", "--since", "2031-01-01"]).output
-    for wrong in (["explain", "99"], ["explain", "x"], ["drift", "--since", "x"], ["explain", "5", "other"]):
+    for wrong, words in (
+        (["explain", "99"], "windows 1 to 7"),
+        (["explain", "x"], "a number from 1"),
+        (["explain", "9" * 20], "a number from 1"),
+        (["explain", "9" * 5000], "a number from 1"),
+        (["explain", "1", "--version", "../.."], f"expected {version}"),
+        (["explain", "1", "--version", "v9"], f"expected {version}"),
+        (["explain", "1", "--page", "/nonexist/x.html"], "a folder that exists"),
+        (["explain", "1", "--page", str(tmp_path)], "a folder that exists"),
+        (["explain", "5", "other"], "no model 'other'"),
+        (["drift", "--since", "x"], "a span such as 24h"),
+        (["drift", "--since", f"{'9' * 20}d"], "outside of the calendar"),
+        (["drift", "--since", f"{'9' * 400}d"], "outside of the calendar"),
+        (["drift", "--since", "0001-01-01T00:00:00+23:00"], "outside of the calendar"),
+        (["drift", "--version", "v9"], f"expected {version}"),
+    ):
         failed = run(app, wrong)
+        assert words in str(failed.exception), wrong
         assert failed.exit_code == 1
         assert getattr(failed.exception, "exit_code", None) == 2  # what `main` ends with, after a sentence
     assert sorted(stream.store.list("")) == before

@@ -146,7 +146,8 @@ def test_another_version_of_the_body_is_refused_with_a_sentence(
 def test_alerts_of_one_body_share_one_look_and_one_list_of_names(
     client: httpx.Client, service: HookService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, lists = [], []
+    looks: list[str] = []
+    lists: list[list[str]] = []
     look, names = campaign.answer, service.models
 
     def counted(store: Store, model: str, *, why: str = "") -> Answer:
@@ -154,7 +155,12 @@ def test_alerts_of_one_body_share_one_look_and_one_list_of_names(
         return look(store, model, why=why)
 
     monkeypatch.setattr(campaign, "answer", counted)
-    monkeypatch.setattr(service, "models", lambda: lists.append(1) or names())
+
+    def listing() -> list[str]:
+        lists.append(names())
+        return lists[-1]
+
+    monkeypatch.setattr(service, "models", listing)
     sent = [*(alert() for _ in range(1000)), *(alert(f"unknown-{n}") for n in range(9000))]
     answer = client.post("/alerts", json=body(*sent), headers=AUTHORIZED)
     assert answer.status_code == 202

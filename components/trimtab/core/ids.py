@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from datetime import UTC, datetime
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 PREDICTION_ID = rf"({UUID7})-(0|[1-9][0-9]{{0,6}})"
@@ -36,8 +35,3 @@ def parse_prediction_id(text: str) -> tuple[str, int] | None:
     """
     match = _PREDICTION.fullmatch(text)
     return (match[1], int(match[2])) if match else None
-
-
-def time_of(uuid: str) -> datetime:
-    """The moment a UUIDv7 was made, UTC, to the millisecond."""
-    return datetime.fromtimestamp(int(uuid[:8] + uuid[9:13], 16) / 1000, UTC)

@@ -201,10 +201,10 @@ def fit(schema: Schema, inputs: Mapping[str, Array], target: Array | None = None
         target: the values to predict, float [n], of a regression.
     """
     numbers, categories, images = [], [], []
-    kinds = [f for f in schema.features if f.kind == "number"]
+    place = {f.name: i for i, f in enumerate(f for f in schema.features if f.kind == "number")}
     for field in schema.features:
         if field.kind == "number":
-            column = inputs["input"][:, kinds.index(field)] if schema.single_input else inputs[field.name][:, 0]
+            column = inputs["input"][:, place[field.name]] if schema.single_input else inputs[field.name][:, 0]
             numbers.append(_number(field.name, column.astype(np.float64)))
         elif field.kind == "category":
             categories.append(_category(field.name, inputs[field.name]))

@@ -353,12 +353,17 @@ def step(store: Store, model: str, launcher: Launcher, now: Callable[[], datetim
     return Stepper(store, model, launcher, campaign_data.Readers(), now).step()
 
 
+def waits_for_approval(store: Store, model: str, at: CampaignState) -> bool:
+    """Whether a person has to approve an open campaign before it trains."""
+    asked = at.phase == "debounce" and at.n not in controls(store, model).approved
+    return asked and published(store, model, at.version).campaign.approval
+
+
 def waiting(store: Store, model: str, at: CampaignState) -> str:
     """What an open campaign waits for as far as the records tell, for people."""
-    said = controls(store, model)
-    if said.paused:
+    if controls(store, model).paused:
         return "paused"
-    if at.phase == "debounce" and at.n not in said.approved and published(store, model, at.version).campaign.approval:
+    if waits_for_approval(store, model, at):
         return f"approval: trimtab approve {model}"
     return {
         "debounce": "labelled rows of the new regime",

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 # A rollout in which nothing was shown, neither way: rows or time ran out and the champion stayed.
 UNDECIDED = "undecided"
-# After so many lost in a row a person is to look: `trimtab_campaigns_lost_in_a_row` pages.
-LOST_IN_A_ROW = 2
 
 
 def fate(store: Store, model: str, retrain: Retrain) -> str:

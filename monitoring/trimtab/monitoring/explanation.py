@@ -163,8 +163,8 @@ def paragraphs(told: Told, opinions: Mapping[str, Any]) -> list[str]:
     held = said.calibration
     if held is not None and held["level"] == "none":
         found.append(
-            f"The model's probabilities hold: off by {held['error']:.1%} beyond chance over {held['rows']:,} "
-            "labelled rows."
+            f"Nothing shows that the model's probabilities are off: estimated gap {held['error']:.1%}, "
+            f"p = {held['p']:.2g} over {held['rows']:,} labelled rows."
         )
     late_files = [p for p in told.cut.pieces if p.late]
     if late_files:

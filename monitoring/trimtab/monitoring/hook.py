@@ -122,8 +122,8 @@ def make_app(
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.post("/alerts", status_code=202, dependencies=[Depends(bearer)])
-    async def take(request: Request) -> dict[str, Any]:
+    @app.post("/alerts", dependencies=[Depends(bearer)])
+    async def take(request: Request) -> JSONResponse:
         body = await _body(request)
         try:
             read = Alerts.model_validate_json(body)
@@ -144,9 +144,9 @@ def make_app(
             )
         said = await run_in_threadpool(lambda: _answered(read.alerts, answers))
         if len(said) == 1:
-            return said[0]
+            return JSONResponse(said[0], 202)
         opened = next((a for a in said if "campaign" in a), None)
-        return {**(opened or {"reason": "no alert opened a campaign"}), "alerts": said}
+        return JSONResponse({**(opened or {"reason": "no alert opened a campaign"}), "alerts": said}, 202)
 
     @app.api_route("/status", methods=READ, dependencies=[Depends(reader)])
     def get_status() -> dict[str, Any]:

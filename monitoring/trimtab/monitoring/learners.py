@@ -20,7 +20,7 @@ Kind = Literal["logistic", "hist_gradient_boosting"]
 KINDS: tuple[Kind, ...] = ("logistic", "hist_gradient_boosting")
 # Boosting grows a tree a class and round: past so many classes times inputs only the linear model is a blink.
 MOST_TREES = 400
-NEWTON = 300
+NEWTON, NEWTON_CLASSES = 300, 20
 # Rows on which the kinds are compared, at most, and folds.
 COMPARED_ROWS, FOLDS = 3000, 3
 
@@ -73,8 +73,9 @@ def _make(kind: Kind, shape: tuple[int, ...], k: int) -> Any:
 
     rows, regress = shape[0], not k
     if kind == "logistic":
-        # Newton's steps are few, and dear only where there are many weights.
-        solver = "newton-cholesky" if shape[1] * k <= NEWTON else "lbfgs"
+        # Newton's steps are few, and dear only where there are many weights, or pairs of classes.
+        few = shape[1] * k <= NEWTON and k <= NEWTON_CLASSES
+        solver = "newton-cholesky" if few else "lbfgs"
         return linear_model.Ridge() if regress else linear_model.LogisticRegression(max_iter=100, solver=solver)
     leaves = 8 if rows < 4000 else 15
     # `early_stopping` takes "auto" or a boolean; the library's own types name the text alone.

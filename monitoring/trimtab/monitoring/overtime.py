@@ -33,15 +33,16 @@ def since_of(text: str, now: datetime) -> datetime:
     '2026-11-20T00:00:00+00:00'
     """
     match = _SPAN.fullmatch(text.strip())
-    if match:
-        return now - timedelta(**{_UNITS[match[2]]: float(match[1])})
+    expected = "a span such as 24h or 7d, or a time such as 2026-11-20T14:00:00Z"
     try:
+        if match:
+            return now - timedelta(**{_UNITS[match[2]]: float(match[1])})
         moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        raise ProjectError("a moment outside of the calendar", object=text[:80], expected=expected) from None
     except ValueError:
-        raise ProjectError(
-            "no such moment", object=text, expected="a span such as 24h or 7d, or a time such as 2026-11-20T14:00:00Z"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        raise ProjectError("no such moment", object=text[:80], expected=expected) from None
 
 
 def over_time(store: Store, model: str, since: datetime, versions: Sequence[str] | None = None) -> dict[str, Any]:

@@ -18,7 +18,16 @@ def approve(
 
     _, store, name = open_model(model)
     found = campaign.state(store, name)
+    see = f"see: trimtab status {name}"
     if found is None or found.closed:
-        raise ProjectError("no campaign is open", object=name, hint=f"see: trimtab status {name}")
+        raise ProjectError("no campaign is open", object=name, hint=see)
+    if not campaign.waits_for_approval(store, name, found):
+        raise ProjectError(
+            f"campaign {found.n} waits for no approval",
+            object=name,
+            expected="a campaign that waits for one (`campaign.approval: true` in the project file)",
+            got=campaign.waiting(store, name, found) or f"one that is {found.phase}",
+            hint=see,
+        )
     campaign.control(store, name, "approve", who=person(), why=why, campaign=found.n)
     typer.echo(f"campaign {found.n} of {name} is approved")

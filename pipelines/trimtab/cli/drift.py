@@ -22,12 +22,13 @@ def drift(
     """Show the windows since a moment: verdicts, how long they lasted, and which fields moved; reads the store only."""
     import json
 
-    from trimtab.cli.which import open_model
+    from trimtab.cli.which import open_model, published
     from trimtab.core.records import utcnow
     from trimtab.monitoring.overtime import over_time, since_of
 
     _, store, name = open_model(model)
-    found = over_time(store, name, since_of(since, utcnow()), [version] if version else None)
+    only = [published(store, name, version, or_watched=True)] if version else None
+    found = over_time(store, name, since_of(since, utcnow()), only)
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return

@@ -23,12 +23,16 @@ def explain(
     """Tell in words, with numbers, why a window's verdict is what it is; reads the store only."""
     import json
 
-    from trimtab.cli.which import open_model
+    from trimtab.cli.which import open_model, published
     from trimtab.core.errors import NotFound, ProjectError
     from trimtab.monitoring import explanation
 
     _, store, name = open_model(model)
-    which = version or champion(store, name)
+    if page is not None and (page.is_dir() or not page.resolve().parent.is_dir()):
+        raise ProjectError(
+            "the page cannot be written there", object=str(page), expected="a file in a folder that exists"
+        )
+    which = published(store, name, version, or_watched=True) if version else champion(store, name)
     number = number_of(store, name, which, window)
     try:
         found = explanation.explain(store, name, which, number)
@@ -39,7 +43,13 @@ def explain(
     if page is not None:
         from trimtab.monitoring import reference, verdict_page
 
-        page.write_text(verdict_page.make(store, reference.load(store, name, which), name, number))
+        made = verdict_page.make(store, reference.load(store, name, which), name, number)
+        try:
+            page.write_text(made)
+        except OSError as error:
+            raise ProjectError(
+                "the page cannot be written", object=str(page), got=error.strerror or type(error).__name__
+            ) from None
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
         return
@@ -74,12 +84,14 @@ def number_of(store: Store, model: str, version: str, window: str) -> int:
         ProjectError: neither a number nor `latest`, or the version has no verdict yet.
     """
     from trimtab.core.errors import ProjectError
+    from trimtab.core.store.keys import MOST_NUMBER
     from trimtab.monitoring import windows
 
-    if window.isdigit() and int(window) > 0:
+    if window.isdecimal() and len(window) < 20 and 0 < int(window) <= MOST_NUMBER:
         return int(window)
     if window != "latest":
-        raise ProjectError("no such window", object=window, expected="a number from 1, or 'latest'")
+        expected = f"a number from 1 to {MOST_NUMBER}, or 'latest'"
+        raise ProjectError("no such window", object=window[:80], expected=expected)
     newest = windows.latest(store, model, version)
     if newest is None:
         raise ProjectError(

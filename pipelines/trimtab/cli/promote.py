@@ -15,11 +15,11 @@ def promote(
 ) -> None:
     """Promote a version at once, without canary; also what brings back a version that was taken back."""
     from trimtab.cli.steer import Steering
-    from trimtab.cli.which import open_model, person
-    from trimtab.core import bundle, ledger, rollouts
+    from trimtab.cli.which import open_model, person, published
+    from trimtab.core import ledger, rollouts
 
     settings, store, name = open_model(model)
-    bundle.read_manifest(store, name, version)
+    published(store, name, version)
     if ledger.state(store, name).champion == version:
         typer.echo(f"{version} serves already")
         return

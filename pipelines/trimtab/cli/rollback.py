@@ -18,13 +18,13 @@ def rollback(
 ) -> None:
     """End the canary where one runs, else return to the version promoted before; campaigns pause until `resume`."""
     from trimtab.cli.steer import Steering
-    from trimtab.cli.which import open_model, person
-    from trimtab.core import bundle, ledger, rollouts
+    from trimtab.cli.which import open_model, person, published
+    from trimtab.core import ledger, rollouts
     from trimtab.core.errors import RolloutRefused
 
     settings, store, name = open_model(model)
     if to:
-        bundle.read_manifest(store, name, to)
+        published(store, name, to)
     before = ledger.state(store, name)
     gone = before.canary if before.canary and to in {"", before.champion} else before.champion
     back = to or (before.champion if gone == before.canary else before.before(gone or ""))

@@ -86,10 +86,12 @@ def _show(found: dict[str, Any]) -> None:
         table.add_column(name, justify="left" if name == "policy" else "right")
     for name, facts in found["policies"].items():
         delay = "" if facts["delay"] is None else f"{facts['delay']:,.0f}"
-        false = "" if name in ("static", "every", "every_last") else str(facts["false_campaigns"])
+        false = "" if name == "static" else str(facts["false_campaigns"])
         table.add_row(name, f"{facts['accuracy']:.2f}", str(facts["retrains"]), delay, false)
     table.add_row("no change", f"{found['no_change_predictor']['accuracy']:.2f}", "", "", "")
     console.print(table)
+    for name, keys in found["not_replayed"].items():
+        console.print(f"{name}: a replay does not heed {', '.join(keys)}.", markup=False)
     if any(name in OURS for name in found["policies"]):
         console.print(FOOTNOTE)
     if not classify:

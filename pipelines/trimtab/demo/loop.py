@@ -289,12 +289,17 @@ class Demo:
         """`--keep`: leave the processes up, say how to try them, and wait for Ctrl-C."""
         url = self.processes.environment["TRIMTAB_SERVER_URL"]
         self.console.print(f"\nThe server stays up: {url} (its page). Ctrl-C ends it.", soft_wrap=True)
+        hook = self.processes.environment["TRIMTAB_HOOK_URL"]
+        self.console.print(
+            f"Windows, campaigns and reports: {hook}/ (sign in with the token in {self.settings.token_file})",
+            soft_wrap=True,
+        )
         if self.alerting:
             self.console.print(f"Prometheus: {self.alerting.prometheus}  Alertmanager: {self.alerting.alertmanager}")
             self.console.print(
                 f"Dashboards: make grafana TRIMTAB_PROMETHEUS_URL={self.alerting.prometheus} "
                 f"TRIMTAB_ALERTMANAGER_URL={self.alerting.alertmanager} "
-                f"TRIMTAB_HOOK_URL={self.processes.environment['TRIMTAB_HOOK_URL']}",
+                f"TRIMTAB_HOOK_URL={hook}",
                 soft_wrap=True,
             )
         while True:

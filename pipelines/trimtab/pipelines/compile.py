@@ -17,7 +17,7 @@ from trimtab.pipelines.steps import Step
 if TYPE_CHECKING:
     from trimtab.core.project import Project
 
-# What the stages find on a cluster: secrets that `manifests/` makes in the pipeline's namespace.
+# What the stages find on a cluster: secrets of the pipeline's namespace, made by whoever runs it.
 S3_SECRET = "trimtab-s3"  # noqa: S105 - the name of a secret
 S3_KEYS = {
     "access_key": "AWS_ACCESS_KEY_ID",

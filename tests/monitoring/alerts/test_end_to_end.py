@@ -113,10 +113,13 @@ def test_a_breach_becomes_a_campaign(
         prometheus.wait_for('trimtab:verdict{layer="joined"} < 2', PATIENCE)
         assert all_campaigns(store, MODEL) == []
         assert prometheus.query('ALERTS{alertstate="firing"}') == [], "at rest nothing fires"
-        errors = prometheus.query("sum by (job, operation) (trimtab_store_errors_total)")
-        assert {(e["metric"]["job"], e["metric"]["operation"]) for e in errors} == {
-            (job, operation) for job in ("watch", "hook") for operation in OPERATIONS
-        }
+        every = {(job, operation) for job in ("watch", "hook") for operation in OPERATIONS}
+
+        def counted() -> bool:
+            found = prometheus.query("sum by (job, operation) (trimtab_store_errors_total)")
+            return {(e["metric"]["job"], e["metric"]["operation"]) for e in found} == every
+
+        wait_until(counted, PATIENCE, "watch and hook count what the store fails them")
 
         breach = time.monotonic()
         stream.label(stream.answer(version, draw(rng, 100, flip=0.4)))

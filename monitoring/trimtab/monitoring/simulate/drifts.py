@@ -74,7 +74,7 @@ class Answering:
             return
         if self.open is not None:
             self.open.windows += 1
-        elif said.verdict == "drift" and not self._refused(said):
+        elif said.verdict == "drift" and not self.setting.campaign.paused and not self._refused(said):
             self.open = _Campaign(self._row(said.since.lower) if said.since else start, str(said.cause))
         if self.open is not None:
             self._step(self.open, said, stop)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimtab.monitoring import gain
+from trimtab.monitoring.campaign_open import pause
 from trimtab.monitoring.choice import judge_rows
 from trimtab.monitoring.gain import Gain, Stretch
 from trimtab.monitoring.pace import Prospect, Purse, due
@@ -51,6 +52,7 @@ def gains(setting: Setting) -> Course:
     champion = setting.version(np.arange(first), 1)
     at = _Serving(champion, Watched(champion, setting.windows, setting.delay), first)
     quick, purse = probe(setting), Purse()
+    lost, since_lost = 0, 0
     for start, stop in setting.cuts(rows):
         course.losses[start - first : stop - first] = at.version.losses(np.arange(start, stop))
         said = at.watched.window(start, stop)
@@ -58,8 +60,11 @@ def gains(setting: Setting) -> Course:
             course.alarms.append(stop)
         purse.earn((stop - start) / setting.window, setting.campaign)
         at.since += (stop - start) / setting.window
+        since_lost += 1
         known = stop - setting.delay
-        if stop >= n or known - at.fresh < setting.campaign.min_labelled or purse.left < 1:
+        if stop >= n or setting.campaign.paused or known - at.fresh < setting.campaign.min_labelled or purse.left < 1:
+            continue
+        if lost and since_lost < pause(lost, setting.campaign):
             continue
         change = _change(setting, at, said)
         found = quick.gain(at.version.rows, known, first, at.fresh, change)
@@ -72,16 +77,16 @@ def gains(setting: Setting) -> Course:
         made = setting.version(trained, 1 + len(course.retrains) + 1)
         purse.spend()
         course.retrains.append(stop)
-        if said.verdict == "drift":
-            course.campaigns.append(stop)
+        course.campaigns.append(stop)
         ruling = ruled(made, at.version, cut, known, setting.rollout, rows)
         course.notes.append(f"row {stop:,}: {why}; {found.stretch.name}, {len(trained):,} rows; {ruling.why}")
         if ruling.released and no_worse(made, at.version, cut, known, setting.rollout.margin):
             drift = said.verdict == "drift" or (at.answers and len(trained) < 2 * len(at.version.rows))
             at = _Serving(made, Watched(made, setting.windows, setting.delay), cut, 0.0, drift or at.answers)
             course.promoted.append(stop)
+            lost = 0
         else:
-            at.since = 0.0
+            at.since, lost, since_lost = 0.0, lost + 1, 0
     return course
 
 

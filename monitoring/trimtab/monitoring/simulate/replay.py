@@ -62,8 +62,9 @@ class Course:
         alarms: rows at which it alarmed.
         retrains: rows at which a training run was started.
         promoted: of these, those whose version came to serve.
-        campaigns: rows at which it began to answer a drift.
+        campaigns: of the retrains, those that are no follow-ups within a campaign.
         notes: in words, for people.
+        unheeded: keys of a policy file that a replay has no use for.
     """
 
     losses: Floats
@@ -72,6 +73,7 @@ class Course:
     promoted: list[int] = field(default_factory=list)
     campaigns: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unheeded: list[str] = field(default_factory=list)
 
 
 def every(setting: Setting, *, last: bool = False) -> Course:
