@@ -183,17 +183,21 @@ def log(run: Run) -> Facts:
     """The same server with the prediction log on and off, each flat out."""
     place, graph = run.place("log"), run.graph()
     name = place.promote("mlp", graph.read_bytes())
-    with place.serve(name, label="log on") as on, place.serve(name, label="log off", log=False) as off:
+    often = ("--flush-seconds", "0.5")  # what is logged is shipped while it is measured, not afterwards
+    with (
+        place.serve(name, *often, label="log on") as on,
+        place.serve(name, *often, label="log off", log=False) as off,
+    ):
         found: dict[str, list[Facts]] = {"log on": [], "log off": []}
         load = Load(0, [], 8, run.seconds)
-        cases = {"log on": (on, on.requests), "log off": (off, off.requests)}
-        for turn in range(max(5, run.repeats)):  # which is first changes: the log's sibling works on afterwards
-            order = list(cases) if turn % 2 else list(reversed(cases))
-            for case in order:
-                found[case].append(under(cases[case][0], load, requests=cases[case][1]))
+        cases = {"log on": on, "log off": off}
+        for turn in range(max(5, run.repeats)):
+            for case in list(cases) if turn % 2 else list(reversed(cases)):
+                found[case].append(under(cases[case], load))
+                if case == "log on":
+                    drained(on)  # what is left to ship must not fall into the other's time
             said = ", ".join(f"{c} {found[c][-1]['rps']:.0f}/s {found[c][-1]['cpu_us']:.1f} us" for c in cases)
             say(f"  {turn + 1} {said}")
-            drained(on)
     kept = ratios(found["log on"], found["log off"], "rps")
     return {
         "rows": packed(found),
