@@ -9,9 +9,13 @@ measured on big windows (`costs.py`). Seeds are fixed. Writes a table to the scr
 
 from __future__ import annotations
 
+import os
+
+# Before numpy is loaded, which reads them once: two processes of two threads each take three times as long.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
+
 import argparse
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -209,8 +213,6 @@ def main() -> None:
     parser.add_argument("--only", default="cost,false,power,drop", help="parts to run")
     parser.add_argument("--folder", type=Path, help="where the big files go (10 GB), by default a temporary folder")
     asked = parser.parse_args()
-    # Set before the pool's processes start: small matrices are slower with more threads.
-    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "DO_NOT_TRACK": "1"}
     began, found = time.monotonic(), {}
     parts = asked.only.split(",")
     RESULTS.mkdir(exist_ok=True)
