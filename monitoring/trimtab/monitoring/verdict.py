@@ -32,9 +32,9 @@ ORDER: tuple[Level, ...] = ("none", "watch", "drift")
 # How the layers share the level at which `watch` may be wrong: most to labels, because five points less accuracy in
 # three windows of 300 are barely more than chance, while inputs that move say so clearly at a fraction already. What
 # is left is reserve: looks share windows, so that chance comes in clusters.
-INPUTS, EXPECTED, REALISED, SLICES = 0.15, 0.03, 0.5, 0.02
+INPUTS, EXPECTED, REALISED, SLICES = 0.15, 0.03, 0.36, 0.02
 # Of REALISED, what goes to losses less their estimates where the estimate explains some of the loss.
-SURPRISE = 0.3
+SURPRISE = 0.27
 # Newest windows whose labels tell whether probabilities still hold.
 CALIBRATION_WINDOWS = 8
 # Fewer labelled rows in the newest two windows leave a verdict to the estimate.
