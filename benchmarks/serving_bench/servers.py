@@ -202,9 +202,6 @@ def one_row() -> list[np.ndarray[Any, Any]]:
     return rows(64, 1, (64,))
 
 
-Peers = tuple[dict[str, Server], dict[str, str]]
-
-
 @contextlib.contextmanager
 def peers(
     model: Path, folder: Path, wanted: tuple[str, ...] = NAMES

@@ -23,12 +23,6 @@ _LAYERS = {
     "expected": "performance as estimated without labels",
     "realised": "performance as labels show it",
 }
-_OURS = {
-    "_label": "the model's answers",
-    "_value": "the model's answers",
-    "_confidence": "the model's confidence",
-    "_embedding": "the images as the model sees them",
-}
 
 
 @dataclass(frozen=True)

@@ -66,4 +66,3 @@ FAMILIES: tuple[Family, ...] = (
         zero=tuple((operation,) for operation in OPERATIONS),
     ),
 )
-BY_NAME = {family.name: family for family in FAMILIES}
