@@ -60,6 +60,13 @@ def test_a_lost_race_is_told_apart_from_a_lost_answer(s3: S3, lost: list[Fault])
         assert f.direct.get("a/b") == b"theirs"
 
 
+@pytest.mark.parametrize("lost", [["busy"], ["drop"], ["drop"] * 4])
+def test_a_rival_of_equal_bytes_is_a_rival(s3: S3, lost: list[Fault]) -> None:
+    with faulty(s3, lost) as f:
+        assert f.direct.create("a/b", b"the same")
+        assert not f.store.create("a/b", b"the same")
+
+
 def test_a_rival_between_two_tries_wins(s3: S3) -> None:
     with faulty(s3, ["refuse"]) as f:
         tries: list[bool] = []

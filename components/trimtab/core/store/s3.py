@@ -1,8 +1,9 @@
 """A store in a bucket of any S3, through the minio client.
 
 The client's own upload has no condition, so `create` is a presigned PUT sent with `If-None-Match: *` (the header
-need not be signed). When the answer of such a PUT is lost, a retry meets its own object and is told 412: then the
-bytes are read back, and equal bytes mean that it won.
+need not be signed). When the answer of such a PUT is lost, a retry meets its own object and is told 412: then it must
+know its own. Equal bytes do not say so (two writers may want the same), so each call marks its object with a parameter
+of the content type, which every S3 keeps and, unlike a header of the `x-amz-` family, wants no signature for.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ _PART_BYTES = 16 << 20
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
 _POOL = 16
+_CONTENT_TYPE = "application/octet-stream"
+_MARK = "written-by"
 
 
 def open_s3(
@@ -128,9 +131,10 @@ class S3Store(TreeTransfers):
     def create(self, key: str, body: bytes) -> bool:
         """See `Store.create`."""
         name = self._name(key)
+        mark = f"{_CONTENT_TYPE}; {_MARK}={secrets.token_hex(8)}"
         headers = {
             "If-None-Match": "*",
-            "Content-Type": "application/octet-stream",
+            "Content-Type": mark,
             "Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode(),
         }
         maybe_written = False
@@ -149,7 +153,9 @@ class S3Store(TreeTransfers):
             if answer.status == 200:
                 return True
             if answer.status == 412:
-                return maybe_written and self._is_ours(key, body)
+                with contextlib.suppress(NotFound):
+                    return maybe_written and self._is_ours(key, mark, body)
+                return False
             last = self._count("create", S3Failure.of(answer))
             if not is_transient(last):
                 break
@@ -157,7 +163,7 @@ class S3Store(TreeTransfers):
         if maybe_written:
             # Neither answer nor error is known; what lies there says it, where the store can still be asked.
             with contextlib.suppress(StoreError):
-                return self.get(key) == body
+                return self._is_ours(key, mark, body)
         raise explain("create", f"{self.url}/{key}", last) from last
 
     def get(self, key: str) -> bytes:
@@ -236,12 +242,16 @@ class S3Store(TreeTransfers):
     def _name(self, key: str) -> str:
         return self._base + check_key(key)
 
-    def _is_ours(self, key: str, body: bytes) -> bool:
-        """Whether a PUT whose answer was lost is the one that was written."""
-        try:
-            return self.get(key) == body
-        except NotFound:
-            return False
+    def _is_ours(self, key: str, mark: str, body: bytes) -> bool:
+        """Whether a PUT whose answer was lost is the one that was written.
+
+        Raises:
+            NotFound: nothing lies there (any more).
+        """
+        name = self._name(key)
+        found = self._request("exists", key, lambda: self._client.stat_object(self._bucket, name)).content_type or ""
+        # An S3 that drops parameters of the content type leaves the bytes to go by.
+        return found == mark if f"{_MARK}=" in found else self.get(key) == body
 
     def _keys(self, prefix: str, after: str) -> Iterator[str]:
         last: Exception | None = None
