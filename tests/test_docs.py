@@ -32,7 +32,12 @@ def identity(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=identity)
+@pytest.mark.parametrize(
+    "page",
+    # The README's are the demo and more: long.
+    [pytest.param(p, marks=pytest.mark.campaign) if p.parent == ROOT else p for p in PAGES if commands(p)],
+    ids=identity,
+)
 def test_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,

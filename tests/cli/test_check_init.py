@@ -15,14 +15,14 @@ import pytest
 from tests.ingest.tables import HEADER, Place, people, write_csv
 from typer.testing import CliRunner, Result
 
-from trimtab.cli.app import app
+from trimtab.cli.app import make_app
 from trimtab.core.errors import DataError, ProjectError
 from trimtab.core.project import Project, load_project
 
 
 def run(*words: str | Path) -> Result:
     """A command in this process; an error of ours comes back as an exception."""
-    return CliRunner().invoke(app, [str(w) for w in words])
+    return CliRunner().invoke(make_app(), [str(w) for w in words])
 
 
 def starter(folder: Path, table: Path | None = None, *words: str) -> Project:

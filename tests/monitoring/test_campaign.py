@@ -165,7 +165,8 @@ def fresh(tmp_path: Path, name: str) -> World:
     return made
 
 
-@pytest.mark.parametrize("after", [pytest.param(False, marks=pytest.mark.campaign), True])
+@pytest.mark.campaign
+@pytest.mark.parametrize("after", [False, True])
 def test_killed_at_each_write_it_ends_once_all_the_same(tmp_path: Path, after: bool) -> None:
     whole = fresh(tmp_path, "whole")
     counter = Dying(whole.store)

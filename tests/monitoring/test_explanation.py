@@ -12,7 +12,7 @@ from tests.monitoring.stream import MODEL, Stream, draw
 from tests.monitoring.world import Dying
 from typer.testing import CliRunner
 
-from trimtab.cli.app import app
+from trimtab.cli.app import make_app
 from trimtab.core.errors import NotFound, ProjectError, StoreError
 from trimtab.core.records import parse_time
 from trimtab.core.store import Store, open_store
@@ -20,6 +20,8 @@ from trimtab.monitoring import windows
 from trimtab.monitoring.explanation import explain
 from trimtab.monitoring.overtime import over_time, since_of
 from trimtab.monitoring.watch import Watch
+
+APP = make_app()
 
 
 @pytest.fixture(scope="module")
@@ -123,20 +125,20 @@ def test_the_commands_show_it(watched: tuple[Stream, str], monkeypatch: pytest.M
     monkeypatch.setenv("TRIMTAB_HOME", str(tmp_path / "home"))
     before = sorted(stream.store.list(""))
     run = CliRunner().invoke
-    shown = run(app, ["explain", "5", "--page", str(tmp_path / "page.html")])
+    shown = run(APP, ["explain", "5", "--page", str(tmp_path / "page.html")])
     assert shown.exit_code == 0
     assert f"{MODEL} {version}, window 5: drift" in shown.output
     assert "parts of the traffic, the worst first" in shown.output
     assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
-    latest = json.loads(run(app, ["explain", "--json"]).output)
+    latest = json.loads(run(APP, ["explain", "--json"]).output)
     assert latest["window"] == 7
-    listed = run(app, ["drift", "--since", "2026-11-21"])
+    listed = run(APP, ["drift", "--since", "2026-11-21"])
     assert listed.exit_code == 0
     assert "4 none" in listed.output
     assert "and still" in listed.output
-    facts = json.loads(run(app, ["drift", MODEL, "--since", "2026-11-21", "--version", version, "--json"]).output)
+    facts = json.loads(run(APP, ["drift", MODEL, "--since", "2026-11-21", "--version", version, "--json"]).output)
     assert facts["counts"]["drift"] == 3
-    assert "no window ended since then" in run(app, ["drift", "--since", "2031-01-01"]).output
+    assert "no window ended since then" in run(APP, ["drift", "--since", "2031-01-01"]).output
     for wrong, words in (
         (["explain", "99"], "windows 1 to 7"),
         (["explain", "x"], "a number from 1"),
@@ -153,7 +155,7 @@ def test_the_commands_show_it(watched: tuple[Stream, str], monkeypatch: pytest.M
         (["drift", "--since", "0001-01-01T00:00:00+23:00"], "outside of the calendar"),
         (["drift", "--version", "v9"], f"expected {version}"),
     ):
-        failed = run(app, wrong)
+        failed = run(APP, wrong)
         assert words in str(failed.exception), wrong
         assert failed.exit_code == 1
         assert getattr(failed.exception, "exit_code", None) == 2  # what `main` ends with, after a sentence

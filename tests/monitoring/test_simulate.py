@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from trimtab.cli.app import app
+from trimtab.cli.app import make_app
 from trimtab.core.errors import DataError, ProjectError
 from trimtab.core.policies import Campaign
 from trimtab.monitoring.pace import Prospect, Purse, due
@@ -224,7 +224,7 @@ def test_the_command_prints_json_and_takes_a_policy_file(tmp_path: Path) -> None
     policy = tmp_path / "eager.yaml"
     policy.write_text("campaign: {windows_per_retrain: 2, least_gain: 0.01}\n")
     asked = ["simulate", str(path), "--model", "logistic", "--window", "200", "--train-rows", "300", "--json"]
-    ran = CliRunner().invoke(app, [*asked, "--policy", "static", "--policy", "trimtab", "--policy", str(policy)])
+    ran = CliRunner().invoke(make_app(), [*asked, "--policy", "static", "--policy", "trimtab", "--policy", str(policy)])
     assert ran.exit_code == 0, ran.output
     facts = json.loads(ran.stdout)
     assert list(facts["policies"]) == ["static", "trimtab", "eager.yaml"]
@@ -282,7 +282,7 @@ def test_keys_that_a_replay_does_not_heed_are_named(tmp_path: Path) -> None:
     )
     plain.write_text("campaign: {min_labelled: 40, debounce_windows: 2}\n")
     asked = ["simulate", str(path), "--model", "logistic", "--policy", str(policy), "--policy", str(plain)]
-    ran = CliRunner().invoke(app, [*asked, "--json"])
+    ran = CliRunner().invoke(make_app(), [*asked, "--json"])
     keys = [
         "windows.label_horizon_hours", "campaign.run_hours", "campaign.approval", "campaign.debounce_windows",
         "rollout.strategy",
@@ -290,7 +290,7 @@ def test_keys_that_a_replay_does_not_heed_are_named(tmp_path: Path) -> None:
     facts = json.loads(ran.stdout)
     assert facts["not_replayed"] == {"strict.yaml": keys}
     assert facts["notes"]["strict.yaml"] == [f"not replayed: {', '.join(keys)}"]
-    shown = " ".join(CliRunner().invoke(app, asked).stdout.split())
+    shown = " ".join(CliRunner().invoke(make_app(), asked).stdout.split())
     assert f"strict.yaml: a replay does not heed {', '.join(keys)}." in shown
 
 

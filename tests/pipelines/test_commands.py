@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from trimtab.cli.app import app
+from trimtab.cli.app import make_app
 from trimtab.core import runs
 from trimtab.core.errors import ProjectError
 from trimtab.core.runs import RunRequest
@@ -34,7 +34,7 @@ def test_compile_writes_both_documents_and_says_what_a_cluster_still_needs(
     told: Store, project_file: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out" / "quick.yaml"
-    done = runner.invoke(app, ["compile", str(project_file), "--out", str(out)])
+    done = runner.invoke(make_app(), ["compile", str(project_file), "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert len(list(yaml.safe_load_all(out.read_text()))) == 2
     assert "--image" in done.output
@@ -45,24 +45,24 @@ def test_compile_as_json(told: Store, project_file: Path, tmp_path: Path) -> Non
     out = tmp_path / "quick.yaml"
     image = "r.example/stage@sha256:" + "1" * 64
     arguments = ["compile", str(project_file), "-o", str(out), "--image", image, "--store", "s3://b/p", "--json"]
-    facts = json.loads(runner.invoke(app, arguments).output)
+    facts = json.loads(runner.invoke(make_app(), arguments).output)
     assert facts == {"path": str(out), "name": "quick", "image": image, "store": "s3://b/p", "remarks": []}
 
 
 def test_runs_are_listed_with_how_they_ended(told: Store) -> None:
-    assert json.loads(runner.invoke(app, ["runs", "--json"]).output) == []
+    assert json.loads(runner.invoke(make_app(), ["runs", "--json"]).output) == []
     first = runs.open_run(told, request())
     runs.claim(told, first, "a")
     runs.end(told, first, 1, "failed", {"kind": "DataError", "message": "no."})
     second = runs.open_run(told, request(salt="1"))
     runs.claim(told, second, "b")
     runs.finish(told, second, {"version": "v1-00000000", "winner": "linear", "seconds": 12.5})
-    facts = json.loads(runner.invoke(app, ["runs", "--json"]).output)
+    facts = json.loads(runner.invoke(make_app(), ["runs", "--json"]).output)
     assert [(r["key"], r["state"], r["version"]) for r in facts] == [
         (first, "failed", ""),
         (second, "succeeded", "v1-00000000"),
     ]
-    shown = runner.invoke(app, ["runs"]).output
+    shown = runner.invoke(make_app(), ["runs"]).output
     assert first in shown
     assert "12.5" in shown
 
@@ -77,15 +77,15 @@ def test_one_run_shows_its_stages_and_its_error(told: Store, monkeypatch: pytest
     with pytest.raises(ProjectError), runs.stage_record("validate"):
         raise ProjectError("column 'a' is missing")
     monkeypatch.delenv("TRIMTAB_RUN_ID")
-    shown = runner.invoke(app, ["runs", key[:6]]).output
+    shown = runner.invoke(make_app(), ["runs", key[:6]]).output
     assert "ingest" in shown
     assert "column 'a' is missing" in shown
-    facts = json.loads(runner.invoke(app, ["runs", key, "--json"]).output)
+    facts = json.loads(runner.invoke(make_app(), ["runs", key, "--json"]).output)
     assert facts["stages"]["ingest"]["figures"] == {"rows": 3}
     assert facts["errors"][0]["stage"] == "validate"
 
 
 def test_a_run_that_is_not_there(told: Store) -> None:
-    done = runner.invoke(app, ["runs", "abc"])
+    done = runner.invoke(make_app(), ["runs", "abc"])
     assert isinstance(done.exception, ProjectError)
     assert "abc" in str(done.exception)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from trimtab.core import ledger
 from trimtab.core.store import open_store
 
 from .conftest import trimtab
 
 
+@pytest.mark.campaign
 def test_the_regression_example_is_trained_and_promoted(root: Path, tmp_path: Path) -> None:
     store_url = (tmp_path / "store").as_uri()
     command = trimtab(["run", str(root / "examples/diabetes/project.yaml"), "--json"], store_url, tmp_path / "home")

@@ -16,6 +16,7 @@ from trimtab.core.store import open_store
 from .conftest import trimtab
 
 
+@pytest.mark.campaign
 def test_a_model_of_one_s_own_is_trained_exported_and_published(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +45,7 @@ def test_a_model_that_is_not_installed_is_named(root: Path, tmp_path: Path) -> N
     assert "Traceback" not in err
 
 
+@pytest.mark.campaign
 def test_a_pipeline_of_one_s_own_runs_our_stages_around_its_own(root: Path, tmp_path: Path) -> None:
     own = root / "examples/own"
     environment = {

@@ -38,6 +38,7 @@ def test_many_warnings_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  ! one" in capsys.readouterr().out
 
 
+@pytest.mark.campaign
 def test_a_run_says_what_was_wrong_with_its_data(tmp_path: Path) -> None:
     file = tmp_path / "project.yaml"
     rows = "".join(f"{i % 2 + i / 100},3,{'ab'[i % 2]}\n" for i in range(60)) + "1.0,3,\n"

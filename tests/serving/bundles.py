@@ -134,15 +134,6 @@ def _rows(kind: str, rng: np.random.Generator, n: int) -> dict[str, Any]:
     }
 
 
-# `trimtab serve` without importing every other command.
-SERVE = """import sys, typer
-from trimtab.cli.serve import serve
-from trimtab.core.errors import TrimtabError
-try: typer.run(serve)
-except TrimtabError as error: print(error, file=sys.stderr); sys.exit(error.exit_code)
-"""
-
-
 @dataclass
 class Place:
     """A store, keys and settings of one test."""
@@ -254,7 +245,7 @@ def starting(place: Place, name: str, *options: str) -> Iterator[Running]:
     ports = free_ports(2)
     log = place.root / f"server-{ports[0]}.log"
     command = [
-        *(sys.executable, "-c", SERVE, name),
+        *(sys.executable, "-m", "trimtab.cli.app", "serve", name),
         *("--port", str(ports[0]), "--metrics-port", str(ports[1])),
         *("--poll-seconds", "0.1", "--flush-seconds", "0.2"),
         *options,

@@ -61,6 +61,7 @@ def test_a_store_without_conditional_create_ends_the_server_with_2(s3: S3, tmp_p
             assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.campaign
 def test_a_server_starts_while_the_store_is_away_and_says_so(tmp_path: Path) -> None:
     environ = {
         "TRIMTAB_STORE": "s3://trimtab/x",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.serving.bundles import Place, running, starting
 
 
@@ -41,6 +42,7 @@ def test_a_version_refused_at_the_start_is_not_said_to_serve(place: Place) -> No
         assert f"Listening on {server.url}" in line
 
 
+@pytest.mark.campaign
 def test_a_store_that_is_away_does_not_keep_the_start_silent(place: Place) -> None:
     place.environ |= {
         "TRIMTAB_STORE": "s3://bucket/x",

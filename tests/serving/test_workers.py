@@ -30,7 +30,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.fixture(scope="module")
 def pair(made: Place) -> Iterator[Running]:
     with running(made, "digits", "--workers", "2") as server:
+        server.until(lambda: listening(server) == 2)
         yield server
+
+
+def listening(server: Running) -> int:
+    """How many sockets listen on its port (Linux's table of TCP sockets; state 0A is LISTEN)."""
+    port = int(server.url.rpartition(":")[2])
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{port:04X}") and row[3] == "0A" for row in rows)
 
 
 def workers(server: Running) -> list[int]:

@@ -35,6 +35,9 @@ ORDER: tuple[Level, ...] = ("none", "watch", "drift")
 INPUTS, EXPECTED, REALISED, SLICES = 0.15, 0.03, 0.36, 0.02
 # Of REALISED, what goes to losses less their estimates where the estimate explains some of the loss.
 SURPRISE = 0.27
+# What of the level at which `drift` may be wrong goes to one look; the rest is reserve for the same reason: a chance
+# that is bad enough to page stays in the stretches of the next two or three windows.
+LASTING = 0.5
 # Newest windows whose labels tell whether probabilities still hold.
 CALIBRATION_WINDOWS = 8
 # Fewer labelled rows in the newest two windows leave a verdict to the estimate.
@@ -126,7 +129,7 @@ def decide(
         policy.harm,
         binary=yardstick.binary,
     )
-    lasting = look.p <= policy.drift_level and look.harm > policy.harm
+    lasting = look.p <= LASTING * policy.drift_level and look.harm > policy.harm
     look, clear = _surprise(look, history, yardstick, policy)
     realised: Level = "drift" if lasting else "watch" if clear else "none"
     part = _slice(history, yardstick, policy)
@@ -181,7 +184,7 @@ def _expected(history: Sequence[Figures], yardstick: Yardstick, policy: Windows)
         return "watch", now
     look = scan(yardstick.estimated, estimates, policy.harm, binary=False)
     lasting = all(e.n and e.mean - yardstick.estimated.mean > policy.harm for e in estimates[-2:])
-    if lasting and look.p <= policy.drift_level:
+    if lasting and look.p <= LASTING * policy.drift_level:
         return "drift", look
     return "watch", now
 

@@ -29,14 +29,28 @@ PANELS: dict[str, tuple[str, ...]] = {
     "Steer": ("rollback", "promote", "pause", "resume", "approve"),
 }
 
-app = typer.Typer(
-    name="trimtab",
-    help="Trains a model, serves it, notices when the world drifts away from it, and brings it back.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+
+def make_app(only: str = "") -> typer.Typer:
+    """The command line.
+
+    Args:
+        only: the one command that is asked for: the others then cost no start-up time. By default all.
+    """
+    app = typer.Typer(
+        name="trimtab",
+        help="Trains a model, serves it, notices when the world drifts away from it, and brings it back.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for panel, names in PANELS.items():
+        for name in names:
+            if only in {"", name}:
+                module = importlib.import_module(f"trimtab.cli.{name}")
+                app.command(name=name, rich_help_panel=panel, no_args_is_help=False)(getattr(module, name))
+    return app
 
 
 def _version(asked: bool) -> None:
@@ -47,19 +61,12 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Options of every command."""
-
-
-for _panel, _names in PANELS.items():
-    for _name in _names:
-        _module = importlib.import_module(f"trimtab.cli.{_name}")
-        app.command(name=_name, rich_help_panel=_panel, no_args_is_help=False)(getattr(_module, _name))
 
 
 def _say(error: TrimtabError) -> None:
@@ -86,8 +93,9 @@ def _unexpected(error: Exception) -> None:
 
 def main() -> None:
     """Run the command line; never shows a traceback."""
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
-        app()
+        make_app(asked if any(asked in names for names in PANELS.values()) else "")()
     except TrimtabError as error:
         _say(error)
         sys.exit(error.exit_code)

@@ -291,7 +291,7 @@ async def _serve(
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
     said = asyncio.ensure_future(_announce(follower, ready))
-    warm = asyncio.ensure_future(app.warm_site())
+    warm = asyncio.ensure_future(_warm(app, follower))
     await serving
     said.cancel()
     await warm
@@ -308,6 +308,12 @@ async def _announce(follower: Follower, ready: Callable[[], None]) -> None:
     """Say what serves once that is known; a store that is away does not keep the start silent."""
     await _looked(follower)
     ready()
+
+
+async def _warm(app: InferenceApp, follower: Follower) -> None:
+    """Build what is behind feedback and page when the model answers: its imports would hold up the model's start."""
+    await _looked(follower)
+    await app.warm_site()
 
 
 async def _looked(follower: Follower) -> None:
