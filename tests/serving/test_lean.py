@@ -76,9 +76,11 @@ def test_labels_of_predictions_are_bounded() -> None:
     from prometheus_client import CollectorRegistry
 
     from trimtab.serving.metrics import TOP_LABELS, Metrics
+    from trimtab.serving.scrape import Scrape
 
     registry = CollectorRegistry()
-    metrics = Metrics(registry, "m")
+    metrics = Metrics("m")
+    Scrape(registry, "m", lambda: [metrics.dump()])
     for i in range(100):
         metrics.predicted("v1", f"class-{i}")
     values = {

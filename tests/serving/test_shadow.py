@@ -33,7 +33,7 @@ def loaded(place: Place, name: str, kind: str, seed: int = 0) -> LoadedModel:
 
 
 def shadow_of(model: LoadedModel, load: Load | None = None) -> tuple[Shadow, Metrics]:
-    metrics = Metrics(None, "m")
+    metrics = Metrics("m")
     shadow = Shadow(metrics, load or Load())
     shadow._thread = shadow  # type: ignore[assignment]  # the test takes the steps itself
     shadow.model = model

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from prometheus_client import CollectorRegistry
 from tests.serving.bundles import DIGITS, MIXED, Place, Running, running, starting
 from tests.serving.raw import Raw, post
 
@@ -47,7 +46,7 @@ def config(tmp_path: Path) -> ServerConfig:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics(CollectorRegistry(), "digits")
+    return Metrics("digits")
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_the_count_is_left_once_and_given_to_one(tmp_path: Path) -> None:
 
 def test_a_server_that_ends_as_it_should_loses_nothing(tmp_path: Path) -> None:
     config = ServerConfig("digits", "file:///nowhere", tmp_path, tmp_path, tmp_path, queue_rows=5)
-    log = PredictionLog(config, Metrics(None, "digits"), b"key")
+    log = PredictionLog(config, Metrics("digits"), b"key")
     log.add_version("v1", DIGITS)
     row = Answered("v1", uuid7(), 1, 1.0, 100, [{"image": np.zeros((8, 8))}] * 2, ["3"] * 2, None)
     for _ in range(3):

@@ -55,8 +55,6 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a model over KServe's V1 and V2 REST protocol; champion and canary follow the ledger."""
-    from prometheus_client import CollectorRegistry
-
     from trimtab.cli.choose import only_model
     from trimtab.core import logs
     from trimtab.core.store import open_store
@@ -107,4 +105,4 @@ def serve(
         typer.echo(f"{line}; Ctrl-C drains and ends", err=True)
         typer.echo(f"feedback takes the token in {settings.token_file}", err=True)
 
-    run_server(config, settings, CollectorRegistry(), say)
+    run_server(config, settings, say)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import select
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core.errors import ProjectError
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
+    from wsgiref.simple_server import WSGIServer
 
+# Scrapers that may wait for the one before them.
+SCRAPERS = 5
 # Files that a server needs beside its connections: spool, store, model, metrics.
 SPARE_FILES = 128
 
@@ -75,12 +80,48 @@ def allow_connections(count: int) -> int:
     return count if soft == resource.RLIM_INFINITY else max(1, min(count, soft - SPARE_FILES))
 
 
-def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable[[], None]:
-    """Serve `/metrics` on a bound socket from a thread of its own; returns what ends it."""
-    import threading
+def serve_metrics(
+    bound: socket.socket, model: str, dumps: Callable[[], Iterable[dict[str, Any]]]
+) -> Callable[[], None]:
+    """Serve `/metrics` on a bound socket from a thread of its own; returns what ends it.
+
+    What that needs is imported when the first scraper comes: it is a tenth of a server's start.
+
+    Args:
+        bound: the socket.
+        model: the model's name, a label of nearly every metric.
+        dumps: what `Metrics.dump` gave, of each worker.
+    """
+    bound.listen(SCRAPERS)
+    ending, end = os.pipe()
+
+    def work() -> None:
+        server: WSGIServer | None = None
+        sources: list[Any] = [bound, ending]
+        while ending not in select.select(sources, [], [])[0]:
+            server = server or _metrics_server(bound, model, dumps)
+            server.handle_request()
+
+    thread = threading.Thread(target=work, name="metrics", daemon=True)
+    thread.start()
+
+    def close() -> None:
+        os.write(end, b".")
+        thread.join(5)
+        bound.close()
+        if not thread.is_alive():
+            os.close(ending)
+        os.close(end)
+
+    return close
+
+
+def _metrics_server(bound: socket.socket, model: str, dumps: Callable[[], Iterable[dict[str, Any]]]) -> WSGIServer:
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-    from prometheus_client import make_wsgi_app
+    from prometheus_client import CollectorRegistry, make_wsgi_app
+
+    from trimtab.serving.scrape import Scrape
 
     class Quiet(WSGIRequestHandler):
         timeout = 10  # a scraper that connects and says nothing must not hold up the next
@@ -88,20 +129,14 @@ def serve_metrics(bound: socket.socket, registry: CollectorRegistry) -> Callable
         def log_message(self, format: str, *args: Any) -> None:
             """Scrapes are not worth a line."""
 
+    registry = CollectorRegistry()
+    Scrape(registry, model, dumps)
     server = WSGIServer(("", 0), Quiet, bind_and_activate=False)
+    server.timeout = 1.0  # who asked may be gone again
     server.socket.close()
     server.socket = bound
     server.server_address = bound.getsockname()
     server.server_name, server.server_port = bound.getsockname()[:2]
     server.setup_environ()
-    server.server_activate()
     server.set_app(make_wsgi_app(registry))
-    thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="metrics", daemon=True)
-    thread.start()
-
-    def close() -> None:
-        server.shutdown()
-        server.server_close()
-        thread.join(5)
-
-    return close
+    return server

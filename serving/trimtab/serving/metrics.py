@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trimtab.serving.families import (
     FAMILIES,
@@ -25,9 +25,6 @@ from trimtab.serving.families import (
     SPOOL,
     STORE_ERRORS,
 )
-
-if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
 
 TOP_LABELS = 20
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
@@ -64,11 +61,10 @@ class Metrics:
     """All that one worker counts.
 
     Args:
-        registry: where they are exported; None where another process does that (see `dump`).
         model: the model's name, a label of nearly every metric.
     """
 
-    def __init__(self, registry: CollectorRegistry | None, model: str) -> None:
+    def __init__(self, model: str) -> None:
         self.model = model
         self.in_flight = Level()
         self._answers: dict[tuple[str, str, int], Answers] = {}
@@ -78,10 +74,6 @@ class Metrics:
         }
         self._versions: list[str] = []
         self._lock = threading.Lock()
-        if registry is not None:
-            from trimtab.serving.scrape import Scrape
-
-            Scrape(registry, model, lambda: [self.dump()])
 
     def answered(self, version: str, protocol: str, code: int, seconds: float) -> None:
         """Count one answer; on the event loop alone."""

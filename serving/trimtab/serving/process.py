@@ -35,8 +35,6 @@ from trimtab.serving.trace import make_tracing
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from trimtab.core.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -65,7 +63,6 @@ class Ready(NamedTuple):
 def run_server(
     config: ServerConfig,
     settings: Settings,
-    registry: CollectorRegistry,
     on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests in flight, write the log, ship it, and return.
@@ -73,7 +70,6 @@ def run_server(
     Args:
         config: what to serve and where; with several workers this process only keeps them.
         settings: S3's settings, home of the hash key, log level.
-        registry: where the metrics go.
         on_ready: told once the ledger was read or the store did not answer for `START_SECONDS`.
 
     Raises:
@@ -83,14 +79,14 @@ def run_server(
     if config.workers > 1:
         from trimtab.serving.workers import run_workers
 
-        run_workers(config, settings, registry, on_ready)
+        run_workers(config, settings, on_ready)
         return
     rest, metrics_socket = listen(config.host, config.port), listen(config.host, config.metrics_port)
     ports = rest.getsockname()[1], metrics_socket.getsockname()[1]
-    metrics = Metrics(registry, config.model)
+    metrics = Metrics(config.model)
     owner = own_folder(config)
     shipper = Shipper(config, metrics, settings.log_level)
-    close_metrics = serve_metrics(metrics_socket, registry)
+    close_metrics = serve_metrics(metrics_socket, config.model, lambda: [metrics.dump()])
 
     def ready(traffic: Traffic) -> None:
         if on_ready is not None:

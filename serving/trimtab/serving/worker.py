@@ -95,7 +95,7 @@ def run(text: str, report_to: int) -> int:
     config, descriptor = from_json(text)
     read = settings.load()
     logs.setup(read.log_level, process="server", model=config.model, worker=config.name)
-    metrics = Metrics(None, config.model)
+    metrics = Metrics(config.model)
     reporter = Reporter(metrics, report_to)
 
     def ready(traffic: Traffic) -> None:

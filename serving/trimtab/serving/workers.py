@@ -26,14 +26,12 @@ from trimtab.core.errors import TrimtabError
 from trimtab.serving.listening import listen, listen_shared, serve_metrics
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.process import DRAIN, FORCE, START_SECONDS, Ready, leave_folder, own_folder
-from trimtab.serving.scrape import Scrape, added, ended
+from trimtab.serving.scrape import added, ended
 from trimtab.serving.supervisor import Shipper
 from trimtab.serving.worker import to_json
 
 if TYPE_CHECKING:
     import socket
-
-    from prometheus_client import CollectorRegistry
 
     from trimtab.core.settings import Settings
     from trimtab.serving.config import ServerConfig
@@ -168,7 +166,6 @@ class Worker:
 def run_workers(
     config: ServerConfig,
     settings: Settings,
-    registry: CollectorRegistry,
     on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
     """Keep `config.workers` workers until SIGTERM or SIGINT; arguments and errors as `process.run_server`."""
@@ -183,12 +180,15 @@ def run_workers(
         with contextlib.suppress(BlockingIOError):  # full: there is enough to read
             os.write(writer, what)
 
-    metrics = Metrics(None, config.model)
+    metrics = Metrics(config.model)
     workers = [Worker(config, i, bound, lambda: tell(b"w")) for i, bound in enumerate(sockets)]
-    Scrape(registry, config.model, lambda: [metrics.dump(), *(dump for worker in workers for dump in worker.dumps())])
     owner = own_folder(config)
     shipper = Shipper(config, metrics, settings.log_level)
-    close_metrics = serve_metrics(metrics_socket, registry)
+    close_metrics = serve_metrics(
+        metrics_socket,
+        config.model,
+        lambda: [metrics.dump(), *(dump for worker in workers for dump in worker.dumps())],
+    )
     before: dict[int, Any] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(ValueError):  # only the main thread gets signals
