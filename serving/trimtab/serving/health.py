@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version as installed
 from typing import Any
 
 from trimtab.core.errors import RequestError
@@ -50,6 +49,8 @@ def _fixed(path: str, model: str, traffic: Traffic) -> dict[str, Any]:
     if path in {"/v1/models", "/v2/models"}:
         return {"models": [model]}
     if path == "/v2":
+        from importlib.metadata import version as installed
+
         return {"name": "trimtab", "version": installed("trimtab"), "extensions": ["binary_tensor_data"]}
     if path == "/v2/health/live":
         return {"live": True}
