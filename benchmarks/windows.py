@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +79,7 @@ class Tally:
 
 def reference(rng: np.random.Generator, rows: int, only_labels: bool = False) -> Reference:
     """A version's reference as `reference.load` gives it: rows with predictions that no row had a part in."""
-    schema = SCHEMA.model_copy(update={"fields": SCHEMA.fields[:1]}) if only_labels else SCHEMA
+    schema = replace(SCHEMA, fields=SCHEMA.fields[:1]) if only_labels else SCHEMA
     table = STILL.rows(rng, rows, fields=not only_labels)
     return Reference("v1", Windows(), schema, compared(schema), table, "0" * 16)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ MIXED = Schema(
     ),
     target=Target(name="churn", kind="category", classes=("no", "yes")),
 )
-MIXED_VALUE = MIXED.model_copy(update={"target": Target(name="spend", kind="number", unit="euro")})
+MIXED_VALUE = replace(MIXED, target=Target(name="spend", kind="number", unit="euro"))
 NUMBERS = Schema(
     fields=tuple(Field(name=name, kind="number", nullable=name == "c") for name in "abc"),
     target=Target(name="y", kind="number"),

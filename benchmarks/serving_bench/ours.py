@@ -68,7 +68,7 @@ class Place:
         folder = self.folder / "bundles" / name
         folder.mkdir(parents=True)
         (folder / "model.onnx").write_bytes(graph)
-        (folder / "schema.json").write_text(schema.model_dump_json())
+        (folder / "schema.json").write_text(schema.to_json())
         shape = (models.MLP[0],) if kind == "mlp" else models.IMAGE
         tensor = schema.tensors()[0].name
         x = np.random.default_rng(7).uniform(0, 1, (2, *shape)).astype(np.float32)

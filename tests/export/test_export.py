@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -105,7 +106,7 @@ def test_an_image_in_colour_beside_a_number(tmp_path: Path) -> None:
     rows = pa.array(list(rng.uniform(0, 255, (60, 48)).astype(np.float32)), pa.list_(pa.float32()))
     table = pa.table({"photo": rows, "x": rng.normal(size=60), "y": rng.choice(["a", "b"], 60).tolist()})
     assert Line(tmp_path / "both", table, schema).whole("linear", epochs=1).parity < 1e-5
-    alone = schema.model_copy(update={"fields": schema.fields[:1]})
+    alone = replace(schema, fields=schema.fields[:1])
     line = Line(tmp_path / "alone", table.drop(["x"]), alone)
     assert line.whole("cnn", epochs=1, channels=[4], hidden=4).parity < 1e-5
 
@@ -191,7 +192,7 @@ def test_the_report_says_what_was_warned_about_in_the_data(line: Any, tmp_path: 
 
 
 def test_names_in_the_report_are_escaped(tmp_path: Path) -> None:
-    schema = MIXED.model_copy(update={"target": Target(name="churn", kind="category", classes=("<script>no", "yes"))})
+    schema = replace(MIXED, target=Target(name="churn", kind="category", classes=("<script>no", "yes")))
     names = ["<script>no" if c == "no" else c for c in mixed(60).column("churn").to_pylist()]
     line = Line(tmp_path, mixed(60).set_column(5, "churn", [names]), schema)
     line.whole("linear", epochs=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,8 +54,8 @@ def test_duplicate_ids(place: Place) -> None:
 
 
 def test_a_category_never_seen(place: Place) -> None:
-    city = PEOPLE.fields[2].model_copy(update={"categories": ("Berlin", "Rome")})
-    schema = PEOPLE.model_copy(update={"fields": (*PEOPLE.fields[:2], city, PEOPLE.fields[3])})
+    city = replace(PEOPLE.fields[2], categories=("Berlin", "Rome"))
+    schema = replace(PEOPLE, fields=(*PEOPLE.fields[:2], city, PEOPLE.fields[3]))
     _, checked = place.both(str(write_csv(place.folder / "people.csv", people())), schema)
     assert any("'Oslo'" in w and "unseen" in w for w in checked.warnings)
     assert checked.schema.by_name["city"].categories == ("Berlin", "Rome")
@@ -77,7 +78,7 @@ def test_rare_and_undeclared_classes_are_left_out(place: Place) -> None:
     assert checked.schema.target.classes == ("no", "yes")
     assert checked.left_out_rows == 2
     assert any("'maybe' (2)" in w for w in checked.warnings)
-    declared = PEOPLE.model_copy(update={"target": Target(name="churn", kind="category", classes=("yes", "no"))})
+    declared = replace(PEOPLE, target=Target(name="churn", kind="category", classes=("yes", "no")))
     _, checked = place.both(path, declared)
     assert checked.schema.target.classes == ("yes", "no")
     assert any("does not name" in w for w in checked.warnings)
@@ -155,7 +156,7 @@ def test_a_column_of_another_name_and_a_time(place: Place) -> None:
     path = write_csv(place.folder / "people.csv", rows, (*HEADER[:1], "Income (EUR)", *HEADER[2:], "at"))
     income = Field(name="income", kind="number", column="Income (EUR)")
     fields = (PEOPLE.fields[0], income, Field(name="at", kind="time"))
-    place.ingest(str(path), PEOPLE.model_copy(update={"fields": fields}))
+    place.ingest(str(path), replace(PEOPLE, fields=fields))
     table = read_table(place.folder / "data")
     assert table["_time"][0].as_py().isoformat() == "2026-11-01T10:00:00+00:00"
     assert table["income"].null_count == 0

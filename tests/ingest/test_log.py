@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,7 @@ def test_what_cannot_be_answered(place: Place) -> None:
         place.ingest(source(since="yesterday"))
     with pytest.raises(ProjectError, match=r"'untill', did you mean 'until'"):
         place.ingest(source(untill="x"))
-    private = PEOPLE.model_copy(
-        update={"fields": (PEOPLE.fields[0].model_copy(update={"private": "drop"}), *PEOPLE.fields[1:])}
-    )
+    private = replace(PEOPLE, fields=(replace(PEOPLE.fields[0], private="drop"), *PEOPLE.fields[1:]))
     with pytest.raises(DataError, match=r"private features.*age"):
         place.ingest(source(), private)
     assert place.keys() == before

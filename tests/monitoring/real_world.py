@@ -81,7 +81,7 @@ class RealWorld(World):
         folder = self.folder / f"real-{threshold}-{len(schema.fields)}"
         folder.mkdir(exist_ok=True)
         (folder / "model.onnx").write_bytes(graph(threshold))
-        (folder / "schema.json").write_text(schema.model_dump_json())
+        (folder / "schema.json").write_text(schema.to_json())
         pq.write_table(reference(threshold, right), folder / "reference.parquet")
         project = {"name": MODEL, "fields": [{"name": "order", "kind": "id"}], "windows": {"rows": 40}, **self.project}
         return bundle.publish_bundle(

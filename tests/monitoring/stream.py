@@ -102,7 +102,7 @@ class Stream:
         rows = draw(np.random.default_rng(1000 + seed), self.reference_rows)
         table = pa.table({**answered(rows), "churn": pa.array(rows["truth"].tolist(), pa.string())})
         pq.write_table(table, folder / "reference.parquet")
-        (folder / "schema.json").write_text(SCHEMA.model_dump_json())
+        (folder / "schema.json").write_text(SCHEMA.to_json())
         (folder / "model.onnx").write_bytes(b"model %d" % seed)
         (folder / "expected.json").write_text(json.dumps({}))
         (folder / "report.html").write_text("<p>report</p>")

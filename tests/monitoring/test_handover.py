@@ -53,7 +53,7 @@ def publish(stream: Stream) -> str:
     rows = learnt(draw(np.random.default_rng(77), 1000))
     table = pa.table({**answered(rows), "churn": pa.array(rows["truth"].tolist(), pa.string())})
     pq.write_table(table, folder / "reference.parquet")
-    (folder / "schema.json").write_text(SCHEMA.model_dump_json())
+    (folder / "schema.json").write_text(SCHEMA.to_json())
     (folder / "model.onnx").write_bytes(b"new model")
     (folder / "expected.json").write_text(json.dumps({}))
     (folder / "report.html").write_text("<p>report</p>")

@@ -31,7 +31,7 @@ def draw(rng: np.random.Generator, n: int, noise: float = 1.0) -> dict[str, Any]
 def publish(store: Store, folder: Path) -> str:
     folder.mkdir()
     pq.write_table(pa.table(draw(np.random.default_rng(0), 1000)), folder / "reference.parquet")
-    (folder / "schema.json").write_text(SCHEMA.model_dump_json())
+    (folder / "schema.json").write_text(SCHEMA.to_json())
     (folder / "expected.json").write_text(json.dumps({}))
     project = {"name": MODEL, "windows": {"rows": 100}, "task": {"rows_per_day": 1000}}
     version = bundle.publish_bundle(store, MODEL, folder, KEY, metrics={}, threshold=None, lineage={}, project=project)

@@ -118,7 +118,7 @@ class World:
         folder = self.folder / f"bundle-{seed}"
         folder.mkdir(exist_ok=True)
         (folder / "model.onnx").write_bytes(b"model %d" % seed)
-        (folder / "schema.json").write_text(SCHEMA.model_dump_json())
+        (folder / "schema.json").write_text(SCHEMA.to_json())
         expected = {"inputs": {"input": [[0.1], [7.0]]}, "outputs": {}, "tolerance": 1e-5}
         (folder / "expected.json").write_text(json.dumps(expected))
         project = {

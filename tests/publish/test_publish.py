@@ -28,7 +28,7 @@ SELECTION = {"winner": "mlp", "metrics": {"rmse": {"value": 1.5, "low": 1.4, "hi
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     folder = write(tmp_path / "bundle")
-    (folder / "schema.json").write_text(SCHEMA.model_dump_json())
+    (folder / "schema.json").write_text(SCHEMA.to_json())
     (folder / "reference.parquet").write_bytes(b"PAR1")
     return folder
 

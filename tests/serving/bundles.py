@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ PHOTO = Schema(
     fields=(Field(name="photo", kind="image", shape=(6, 4, 3)), Field(name="weight", kind="number", unit="g")),
     target=Target(name="fruit", kind="category", classes=("apple", "lime", "plum")),
 )
-HIDDEN = NUMBERS.model_copy(update={"fields": (*NUMBERS.fields, Field(name="who", kind="id", private="hash"))})
+HIDDEN = replace(NUMBERS, fields=(*NUMBERS.fields, Field(name="who", kind="id", private="hash")))
 SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN, "heavy": NUMBERS, "photo": PHOTO}
 
 
@@ -77,7 +77,7 @@ def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False, ca
     model = GRAPHS[kind](np.random.default_rng(seed))
     onnx.checker.check_model(model)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    (folder / "schema.json").write_text(schema.model_dump_json())
+    (folder / "schema.json").write_text(schema.to_json())
     tensors = _rows(kind, np.random.default_rng(seed + 1), 5)
     output = "value" if schema.target.kind == "number" else "probabilities"
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -236,6 +236,7 @@ def running(place: Place, name: str, *options: str, wait: bool = True) -> Iterat
         server.until(lambda: _answers(server))
         if wait:
             server.until_ready()
+            server.until(server.children)  # the shipper comes right after
         yield server
 
 

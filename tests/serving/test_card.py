@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from tests.serving.bundles import MIXED, NUMBERS, Place, Running, running, write_bundle
 
 from trimtab.core.envelope import Manifest
-from trimtab.core.schema import Field
 from trimtab.serving import card
 from trimtab.serving.card import read_card
 
@@ -88,8 +88,8 @@ def test_rows_of_one_input_get_their_names_back(tmp_path: Path) -> None:
 
 
 def test_private_features_are_in_no_example(folder: Path) -> None:
-    hidden = tuple(f.model_copy(update={"private": "hash"}) if f.name == "age" else f for f in MIXED.fields)
-    found = read_card(folder, MANIFEST, MIXED.model_copy(update={"fields": hidden}))
+    hidden = tuple(replace(f, private="hash") if f.name == "age" else f for f in MIXED.fields)
+    found = read_card(folder, MANIFEST, replace(MIXED, fields=hidden))
     assert all(row.keys() == {"income", "plan"} for row in json.loads(zlib.decompress(found.examples)))
 
 
@@ -98,10 +98,8 @@ def test_the_page_tells_nothing_of_what_private_fields_hold(tmp_path: Path, monk
     from tests.serving import bundles
 
     secret: dict[str, Any] = {"private": "hash", "categories": ("basic", "plus"), "example": "plus"}
-    fields = tuple(
-        Field.model_validate({**f.model_dump(), **secret}) if f.name == "plan" else f for f in bundles.MIXED.fields
-    )
-    monkeypatch.setitem(bundles.SCHEMAS, "mixed", MIXED.model_copy(update={"fields": fields}))
+    fields = tuple(replace(f, **secret) if f.name == "plan" else f for f in bundles.MIXED.fields)
+    monkeypatch.setitem(bundles.SCHEMAS, "mixed", replace(MIXED, fields=fields))
     place = Place(tmp_path)
     place.say("churn", "promoted", place.publish("churn", "mixed", card=True))
     with running(place, "churn") as server:

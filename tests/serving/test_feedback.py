@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,15 +126,15 @@ def test_values_become_the_targets_classes(value: Any, schema: Schema | None, te
 
 def test_a_private_key_that_is_not_kept_cannot_be_labelled_by() -> None:
     fields = (Field(name="who", kind="id", private="drop"), *NUMBERS.fields)
-    hide = key_hider(NUMBERS.model_copy(update={"fields": fields}), b"key")
+    hide = key_hider(replace(NUMBERS, fields=fields), b"key")
     with pytest.raises(RequestError, match="does not keep the private key 'who'"):
         hide("ann", "labels[0].key")
 
 
 def test_truth_and_whole_numbers_find_the_class_a_table_has_taught() -> None:
-    truth = DIGITS.model_copy(update={"target": Target(name="t", kind="category", classes=("False", "True"))})
+    truth = replace(DIGITS, target=Target(name="t", kind="category", classes=("False", "True")))
     assert label_text(True, truth, "x") == "True"
-    floats = DIGITS.model_copy(update={"target": Target(name="t", kind="category", classes=("1.0", "2.0"))})
+    floats = replace(DIGITS, target=Target(name="t", kind="category", classes=("1.0", "2.0")))
     assert label_text(2, floats, "x") == "2.0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -22,15 +23,14 @@ from trimtab.serving.rows import Answered
 from trimtab.serving.tables import log_table
 
 MICROS = 1_795_255_980_000_000
-SECRET = NUMBERS.model_copy(
-    update={
-        "fields": (
-            NUMBERS.fields[0].model_copy(update={"private": "drop"}),
-            NUMBERS.fields[1].model_copy(update={"private": "hash"}),
-            *NUMBERS.fields[2:],
-            Field(name="who", kind="id", private="hash"),
-        )
-    }
+SECRET = replace(
+    NUMBERS,
+    fields=(
+        replace(NUMBERS.fields[0], private="drop"),
+        replace(NUMBERS.fields[1], private="hash"),
+        *NUMBERS.fields[2:],
+        Field(name="who", kind="id", private="hash"),
+    ),
 )
 
 
@@ -123,7 +123,7 @@ def test_every_kind_of_field_comes_back_as_it_was() -> None:
 def test_images_are_flat_lists_and_what_was_left_out_is_null() -> None:
     image = np.arange(128, dtype=np.float32).reshape(2, 8, 8)
     objects = row("v", [{"image": one, "image_id": None} for one in image], 2)
-    digits = DIGITS.model_copy(update={"target": NUMBERS.target})
+    digits = replace(DIGITS, target=NUMBERS.target)
     columns = objects._replace(records={"image": image})
     assert table_of(digits, [objects]).equals(table_of(digits, [columns]))
     found = table_of(digits, [columns]).to_pylist()

@@ -26,6 +26,25 @@ def test_the_serving_process_imports_nothing_heavy_and_no_pyarrow() -> None:
     assert imported(code) & {*HEAVY, "pyarrow"} == set()
 
 
+def test_until_it_answers_a_server_has_imported_no_more_than_it_needs() -> None:
+    """Each of these would be a tenth of its start or more; pydantic comes with the page, afterwards."""
+    code = """import trimtab.serving.process, trimtab.serving.follower
+from trimtab.serving.lean import uvicorn_parts
+uvicorn_parts()
+import trimtab.serving.fast, trimtab.serving.protocol"""
+    assert imported(code) & {"pydantic", "fastapi", "prometheus_client", "click", "multiprocessing", "minio"} == set()
+
+
+def test_the_rest_of_uvicorn_comes_when_it_is_asked_for() -> None:
+    code = """from trimtab.serving.lean import uvicorn_parts
+config, server = uvicorn_parts()
+import uvicorn
+assert (uvicorn.Config, uvicorn.Server) == (config, server)
+assert not hasattr(uvicorn, "__path_of_nothing__") and "click" not in sys.modules
+assert uvicorn.__version__ and callable(uvicorn.run) and uvicorn.Server is server"""
+    assert "click" in imported(code)
+
+
 def test_a_loaded_server_has_not_imported_pyarrow_either(place: Place) -> None:
     place.serve("digits", "digits")
     with running(place, "digits") as server:

@@ -8,9 +8,9 @@ import pytest
 from tests.serving.bundles import Place, running, write_bundle
 from tests.serving.raw import Raw, chunked, post
 
-from trimtab.core import bundle, signing
+from trimtab.core import blocks, bundle, signing
 from trimtab.core.errors import ModelError
-from trimtab.serving.limits import Limits, read_limits
+from trimtab.serving.limits import MB, Limits, read_limits
 from trimtab.serving.model import load_model
 
 V1, V2 = "/v1/models/demand:predict", "/v2/models/demand/infer"
@@ -69,7 +69,21 @@ def test_each_of_two_versions_keeps_its_own_body_limit(place: Place) -> None:
 
 
 def test_defaults_are_the_blocks_own() -> None:
-    assert read_limits({}, "v1") == read_limits({"serving": {}}, "v1") == Limits()
+    block = blocks.Serving().model_dump(mode="json")
+    projects: list[dict[str, object]] = [{}, {"serving": {}}, {"serving": block}]
+    for project in projects:
+        assert read_limits(project, "v1") == Limits()
+    told = {name: value * 2 for name, value in block.items() if isinstance(value, (int, float)) and value is not True}
+    limits = read_limits({"serving": {**told, "page": False, "auth": "key"}}, "v1")
+    assert limits == Limits(2000, 16 * MB, False, 2000, 60_000, 64, 10, "key")
+
+
+@pytest.mark.parametrize(
+    "block", [{"max_rows": True}, {"max_rows": 0}, {"latency_ms": "1"}, {"max_body_mb": float("nan")}, ["page"], "page"]
+)
+def test_a_block_that_could_stop_a_server_is_refused(block: object) -> None:
+    with pytest.raises(ModelError, match="serving"):
+        read_limits({"serving": block}, "v1")
 
 
 def test_a_serving_block_that_cannot_be_read_refuses_the_version(place: Place, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +82,9 @@ def test_labels_are_the_classes_in_every_way_they_are_taken() -> None:
     form = label_form(DIGITS)["anyOf"][0]["properties"]["value"]["enum"]
     assert form[:10] == list("0123456789")
     assert form[10:] == list(range(10))
-    truth = DIGITS.model_copy(update={"target": Target(name="t", kind="category", classes=("False", "True"))})
+    truth = replace(DIGITS, target=Target(name="t", kind="category", classes=("False", "True")))
     assert label_form(truth)["anyOf"][0]["properties"]["value"]["enum"] == ["False", "True", False, True]
-    dropped = NUMBERS.model_copy(update={"fields": (Field(name="who", kind="id", private="drop"), *NUMBERS.fields)})
+    dropped = replace(NUMBERS, fields=(Field(name="who", kind="id", private="drop"), *NUMBERS.fields))
     assert label_form(dropped)["title"] == "by prediction id"
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import urllib.request
+from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -95,7 +96,7 @@ def test_private_features_are_used_and_not_kept(place: Place, monkeypatch: pytes
         Field(name="d", kind="number", private="hash", nullable=True),
         Field(name="who", kind="id", private="hash"),
     ]
-    schema = NUMBERS.model_copy(update={"fields": tuple(fields)})
+    schema = replace(NUMBERS, fields=tuple(fields))
     monkeypatch.setitem(bundles.SCHEMAS, "hidden", schema)
     place.serve("demand", "hidden")
     secret, other = 8231.4711, 9917.0815
@@ -135,10 +136,10 @@ def test_private_features_are_used_and_not_kept(place: Place, monkeypatch: pytes
 
 def test_the_page_and_the_document_show_no_private_examples(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     fields = [
-        field.model_copy(update={"example": NAME if field.name == "name" else EMAIL}) if field.private else field
+        replace(field, example=NAME if field.name == "name" else EMAIL) if field.private else field
         for field in MIXED.fields
     ]
-    monkeypatch.setitem(bundles.SCHEMAS, "mixed", MIXED.model_copy(update={"fields": tuple(fields)}))
+    monkeypatch.setitem(bundles.SCHEMAS, "mixed", replace(MIXED, fields=tuple(fields)))
     place.serve("churn", "mixed")
     with running(place, "churn") as server:
         said = shown(server)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -136,17 +136,15 @@ def adapted(ours: Schema, theirs: Schema, tensors: dict[str, Any]) -> Any:
 def test_inputs_are_taken_over_by_the_fields_names() -> None:
     b, d = NUMBERS.fields[1], NUMBERS.fields[3]
     matrix = np.array([[1, 2, 3, 4]], np.float32)
-    turned = NUMBERS.model_copy(update={"fields": (d, b)})
+    turned = replace(NUMBERS, fields=(d, b))
     assert adapted(NUMBERS, turned, {"input": matrix})["input"].tolist() == [[4, 2]]
     assert adapted(turned, NUMBERS, {"input": matrix[:, :2]}) is None
     mixed = SCHEMAS["mixed"]
-    number = mixed.model_copy(update={"fields": (mixed.fields[1], mixed.fields[0])})
+    number = replace(mixed, fields=(mixed.fields[1], mixed.fields[0]))
     tensors = {"age": matrix[:, :1], "income": matrix[:, 1:2], "plan": np.array([["basic"]], object)}
     assert adapted(mixed, number, tensors)["input"].tolist() == [[2, 1]]
     assert set(adapted(mixed, mixed, tensors)) == {"age", "income", "plan"}
-    other = mixed.model_copy(
-        update={"fields": (mixed.fields[2].model_copy(update={"kind": "number", "categories": ()}),)}
-    )
+    other = replace(mixed, fields=(replace(mixed.fields[2], kind="number", categories=()),))
     assert adapted(mixed, other, tensors) is None
 
 

@@ -113,7 +113,7 @@ def test_a_full_queue_drops_and_counts(config: ServerConfig, metrics: Metrics) -
 def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(
     config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large = DIGITS.model_copy(update={"fields": (Field(name="image", kind="image", shape=(500, 500)),)})
+    large = replace(DIGITS, fields=(Field(name="image", kind="image", shape=(500, 500)),))
     log = _log(config, metrics, large)  # a megabyte a row
     written: list[int] = []
     original = SegmentWriter.append

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -84,7 +85,7 @@ def test_the_task_and_the_target_agree(place: Place) -> None:
 
 def test_values_outside_the_range_are_pointed_out_and_kept(place: Place) -> None:
     age = Field(name="age", kind="number", nullable=True, range=(0, 40))
-    schema = PEOPLE.model_copy(update={"fields": (age, *PEOPLE.fields[1:])})
+    schema = replace(PEOPLE, fields=(age, *PEOPLE.fields[1:]))
     put(place, people())
     checked = place.validate(schema)
     assert checked.rows == 60
@@ -93,7 +94,7 @@ def test_values_outside_the_range_are_pointed_out_and_kept(place: Place) -> None
 
 def test_the_report_escapes_what_it_shows_and_hides_what_is_private(place: Place) -> None:
     city = Field(name="city", kind="category", nullable=True, private="hash")
-    schema = PEOPLE.model_copy(update={"fields": (*PEOPLE.fields[:2], city, PEOPLE.fields[3])})
+    schema = replace(PEOPLE, fields=(*PEOPLE.fields[:2], city, PEOPLE.fields[3]))
     rows = people()
     for row in rows:
         row[4] = "<script>" if row[4] == "yes" else "no"
@@ -134,7 +135,7 @@ def test_no_warning_shows_a_private_value(place: Place) -> None:
         row[1] = 1234.5
     rows[7][3] = rows[8][3]
     put(place, rows)
-    checked = place.validate(PEOPLE.model_copy(update={"fields": fields}))
+    checked = place.validate(replace(PEOPLE, fields=fields))
     told = " ".join(checked.warnings) + " ".join(checked.dropped.values()) + (place.folder / "report.html").read_text()
     assert "undeclared categories" in told
     assert "outside its range" in told

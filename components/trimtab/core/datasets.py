@@ -59,7 +59,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _digest(schema: Schema, shards: Iterable[Mapping[str, Any]]) -> str:
-    body = canonical({"schema": schema.model_dump(mode="json"), "shards": [dict(s) for s in shards]})
+    body = canonical({"schema": schema.to_facts(), "shards": [dict(s) for s in shards]})
     return hashlib.sha256(body).hexdigest()[:DIGEST_LENGTH]
 
 
@@ -131,7 +131,7 @@ def write_dataset(
         "digest": manifest.digest,
         "rows": manifest.rows,
         "shards": shards,
-        "data_schema": schema.model_dump(mode="json"),
+        "data_schema": schema.to_facts(),
         "note": manifest.note,
     }
     (folder / MANIFEST).write_bytes(canonical(body))
@@ -152,7 +152,7 @@ def parse_manifest(body: bytes, where: str) -> DatasetManifest:
             digest=raw["digest"],
             rows=raw["rows"],
             shards=tuple(raw["shards"]),
-            schema=Schema.model_validate(raw["data_schema"]),
+            schema=Schema.from_facts(raw["data_schema"]),
             note=raw["note"],
         )
     except (ValueError, KeyError, TypeError) as error:

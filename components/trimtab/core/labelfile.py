@@ -117,7 +117,7 @@ def champion_schema(store: Store, model: str) -> Schema | None:
     if champion is None:
         return None
     try:
-        return Schema.model_validate_json(store.get(f"models/{model}/versions/{champion}/schema.json"))
+        return Schema.from_json(store.get(f"models/{model}/versions/{champion}/schema.json"))
     except NotFound:
         return None
 

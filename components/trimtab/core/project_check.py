@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -67,7 +68,7 @@ def _blocks(value: dict[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _what(annotation: Any) -> str:
-    model = _model(annotation)
+    model = block_of(annotation)
     return (model.__doc__ or "").split("\n")[0] if model else ""
 
 
@@ -83,7 +84,7 @@ def _message(detail: ErrorDetails, path: Path) -> str:
     """One of pydantic's findings in our words."""
     kind, got = detail["type"], _short(detail.get("input"))
     context = detail.get("ctx") or {}
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown key {str(path[-1])!r}: {nearest(str(path[-1]), names_at(path[:-1]))}"
     if kind == "missing":
         return f"the key {str(path[-1])!r} is missing"
@@ -106,6 +107,7 @@ def _message(detail: ErrorDetails, path: Path) -> str:
         "dict_type": "expected keys with values",
         "model_type": "expected keys with values",
         "model_attributes_type": "expected keys with values",
+        "dataclass_type": "expected keys with values",
         "tuple_type": "expected a list",
         "list_type": "expected a list",
         "greater_than": f"expected more than {context.get('gt')}",
@@ -122,12 +124,40 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The model inside an annotation, if there is one."""
+class Setting(NamedTuple):
+    """One key of a block: its type, what it means, and its default (`MISSING` where it is required)."""
+
+    annotation: Any
+    description: str
+    default: Any
+
+
+def settings(block: type[Any]) -> dict[str, Setting]:
+    """The keys of a block by name; most blocks are pydantic's models, a field is a dataclass."""
+    if issubclass(block, BaseModel):
+        return {
+            name: Setting(
+                info.annotation,
+                info.description or "",
+                dataclasses.MISSING if info.is_required() else info.get_default(call_default_factory=True),
+            )
+            for name, info in block.model_fields.items()
+        }
+    hints = typing.get_type_hints(block)
+    return {
+        field.name: Setting(hints[field.name], field.metadata["description"], field.default)
+        for field in dataclasses.fields(block)
+    }
+
+
+def block_of(annotation: Any) -> type[Any] | None:
+    """The block inside an annotation, if there is one."""
     origin = typing.get_origin(annotation)
     if origin in (typing.Annotated, typing.Union, types.UnionType, tuple):
-        return next((m for m in map(_model, typing.get_args(annotation)) if m), None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        return next((m for m in map(block_of, typing.get_args(annotation)) if m), None)
+    if not isinstance(annotation, type):
+        return None
+    return annotation if issubclass(annotation, BaseModel) or dataclasses.is_dataclass(annotation) else None
 
 
 def names_at(path: Path) -> list[str]:
@@ -136,17 +166,17 @@ def names_at(path: Path) -> list[str]:
     >>> names_at(("windows",))[:2]
     ['rows', 'minutes']
     """
-    model: type[BaseModel] | None = Project
+    block: type[Any] | None = Project
     inside: Any = None  # value type of a mapping whose own keys are free
     for part in path:
         if inside is not None:
-            model, inside = _model(inside), None
+            block, inside = block_of(inside), None
             continue
-        if model is None or str(part) not in model.model_fields:
+        if block is None or str(part) not in settings(block):
             return []
-        annotation = model.model_fields[str(part)].annotation
+        annotation = settings(block)[str(part)].annotation
         if typing.get_origin(annotation) is dict:
-            inside, model = typing.get_args(annotation)[1], None
+            inside, block = typing.get_args(annotation)[1], None
         else:
-            model = _model(annotation)
-    return list(model.model_fields) if model else []
+            block = block_of(annotation)
+    return list(settings(block)) if block else []

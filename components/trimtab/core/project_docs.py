@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from trimtab.core import blocks
 from trimtab.core.project import Project
-from trimtab.core.project_check import _model
+from trimtab.core.project_check import block_of, settings
 from trimtab.core.schema import NAME_RULE
 from trimtab.core.sources import KEYS, SKLEARN
 
@@ -72,12 +72,12 @@ def reference() -> str:
         *_table(Project, skip=set(_BLOCKS)),
     ]
     for name in _BLOCKS:
-        model = _model_of(Project.model_fields[name].annotation)
-        if model is None:
+        block = _block_of(Project.model_fields[name].annotation)
+        if block is None:
             continue
-        lines += ["", f"## `{name}`", "", (model.__doc__ or "").split("\n\n")[0].strip()]
+        lines += ["", f"## `{name}`", "", (block.__doc__ or "").split("\n\n")[0].strip()]
         lines += ["", _SHORT[name]] if name in _SHORT else []
-        lines += ["", *_table(model, skip={"name"} if name in ("fields", "candidates") else set())]
+        lines += ["", *_table(block, skip={"name"} if name in ("fields", "candidates") else set())]
         if name == "data":
             lines += ["", "### Sources", "", *_SOURCES]
     metrics = ", ".join(
@@ -86,18 +86,18 @@ def reference() -> str:
     return "\n".join([*lines, "", "## Metrics", "", f"{metrics}.", ""])
 
 
-def _table(model: type[BaseModel], skip: set[str]) -> Iterator[str]:
+def _table(block: type[Any], skip: set[str]) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
-    for name, info in model.model_fields.items():
+    for name, setting in settings(block).items():
         if name not in skip:
-            yield f"| `{name}` | {_type(info.annotation)} | {_default(info)} | {info.description or ''} |"
+            yield f"| `{name}` | {_type(setting.annotation)} | {_default(setting.default)} | {setting.description} |"
 
 
-def _model_of(annotation: Any) -> type[BaseModel] | None:
+def _block_of(annotation: Any) -> type[Any] | None:
     if typing.get_origin(annotation) is dict:
-        return _model(typing.get_args(annotation)[1])
-    return _model(annotation)
+        return block_of(typing.get_args(annotation)[1])
+    return block_of(annotation)
 
 
 def _type(annotation: Any) -> str:
@@ -123,10 +123,9 @@ def _type(annotation: Any) -> str:
     return words.get(annotation, str(annotation))
 
 
-def _default(info: FieldInfo) -> str:
-    if info.is_required():
+def _default(value: Any) -> str:
+    if value is dataclasses.MISSING:
         return "required"
-    value = info.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return "as below"
     if value is None or value in ("", (), [], {}):

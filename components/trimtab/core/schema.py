@@ -6,13 +6,13 @@ dropped), carried by every dataset and bundle, and used by the server on each re
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
-
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
-from pydantic import Field as Setting
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from trimtab.core.instances import Reader
 
+T = TypeVar("T")
 Kind = Literal["number", "category", "image", "text", "time", "id"]
 KINDS: tuple[Kind, ...] = ("number", "category", "image", "text", "time", "id")
 FEATURES: frozenset[Kind] = frozenset({"number", "category", "image"})
@@ -35,11 +36,6 @@ class TensorSpec(NamedTuple):
     shape: tuple[int, ...]
 
 
-def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no field name: expected {NAME_RULE}")
-
-
 def _as_texts(value: Any) -> Any:
     """Classes or categories as text; YAML reads unquoted yes, no, on, off as truth values, which is refused."""
     if not isinstance(value, (list, tuple)):
@@ -49,33 +45,67 @@ def _as_texts(value: Any) -> Any:
     return [str(v) if isinstance(v, (int, float)) else v for v in value]
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_as_texts)]
+class _AsTexts:
+    """Tells pydantic, where a project file is read, to take numbers as texts."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(_as_texts, handler(source))
 
 
-class Field(BaseModel):
-    """One field of a row."""
+Texts = Annotated[tuple[str, ...], _AsTexts]
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Setting(description="the field's name in requests, logs and reports")
-    kind: Kind = Setting(description="number, category and image are features; text, time and id are only kept")
-    column: str = Setting(default="", description="its column in the source, where that has another name")
-    unit: str = Setting(default="", description="unit of a number, e.g. `mm`")
-    shape: tuple[int, ...] = Setting(default=(), description="height and width (and channels) of an image")
-    range: tuple[float | None, float | None] | None = Setting(
-        default=None, description="usual smallest and largest value; values outside are warned about, not refused"
+# What pydantic does with unknown keys where it reads one of these.
+_STRICT = {"extra": "forbid"}
+
+
+# These are plain dataclasses, because the server reads a schema at its start and pydantic's import and models would be
+# a third of that start. In a project file pydantic reads them all the same: it knows dataclasses.
+@dataclass(frozen=True)
+class Field:
+    """One field of a row.
+
+    Raises:
+        ValueError: the settings contradict each other, or one is not of its type.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
+
+    name: str = field(metadata={"description": "the field's name in requests, logs and reports"})
+    kind: Kind = dataclasses.field(
+        metadata={"description": "number, category and image are features; text, time and id are only kept"}
     )
-    categories: Texts = Setting(default=(), description="known categories; empty: learned from the data")
-    nullable: bool = Setting(default=False, description="may be missing; numbers and categories are then imputed")
-    private: Literal["", "drop", "hash"] = Setting(
-        default="", description="never in log, reports or page: dropped, or kept as a keyed hash"
+    column: str = field(default="", metadata={"description": "its column in the source, where that has another name"})
+    unit: str = field(default="", metadata={"description": "unit of a number, e.g. `mm`"})
+    shape: tuple[int, ...] = field(default=(), metadata={"description": "height and width (and channels) of an image"})
+    range: tuple[float | None, float | None] | None = field(
+        default=None,
+        metadata={"description": "usual smallest and largest value; values outside are warned about, not refused"},
     )
-    description: str = Setting(default="", description="what it means, in words")
-    example: float | int | str | list[Any] | None = Setting(default=None, description="a value to try the model with")
+    categories: Texts = field(default=(), metadata={"description": "known categories; empty: learned from the data"})
+    nullable: bool = field(
+        default=False, metadata={"description": "may be missing; numbers and categories are then imputed"}
+    )
+    private: Literal["", "drop", "hash"] = field(
+        default="", metadata={"description": "never in log, reports or page: dropped, or kept as a keyed hash"}
+    )
+    description: str = field(default="", metadata={"description": "what it means, in words"})
+    example: float | int | str | list[Any] | None = field(
+        default=None, metadata={"description": "a value to try the model with"}
+    )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Field:
+    def __post_init__(self) -> None:
+        _check_texts(self, "name", "column", "unit", "description")
         _check_name(self.name)
+        _check_choice(self, "kind", KINDS)
+        _check_choice(self, "private", ("", "drop", "hash"))
+        _set(self, "shape", _tuple(self, "shape", int))
+        _set(self, "categories", _texts(self, "categories"))
+        if not isinstance(self.nullable, bool):
+            raise ValueError(f"`nullable` is true or false, not {self.nullable!r}")
         if self.kind == "image":
             if not 2 <= len(self.shape) <= 3 or min(self.shape) < 1:
                 raise ValueError("an image needs `shape`: [height, width] or [height, width, channels]")
@@ -88,12 +118,18 @@ class Field(BaseModel):
         if len(set(self.categories)) != len(self.categories) or "" in self.categories:
             raise ValueError("`categories` must be different from each other and not empty (the empty text is null)")
         if self.range is not None:
-            if self.kind not in ("number", "image"):
-                raise ValueError(f"`range` is for numbers and images, and this is a {self.kind}")
-            low, high = self.range
-            if low is not None and high is not None and not low < high:
-                raise ValueError(f"`range` runs from {low} to {high}: the first must be smaller")
-        return self
+            self._check_range()
+
+    def _check_range(self) -> None:
+        if self.kind not in ("number", "image"):
+            raise ValueError(f"`range` is for numbers and images, and this is a {self.kind}")
+        ends: tuple[Any, ...] = _tuple(self, "range", (int, float, type(None)))
+        if len(ends) != 2:
+            raise ValueError("`range` has two values, the smallest and the largest")
+        low, high = (None if end is None else float(end) for end in ends)
+        if low is not None and high is not None and not low < high:
+            raise ValueError(f"`range` runs from {low} to {high}: the first must be smaller")
+        _set(self, "range", (low, high))
 
     @property
     def source_column(self) -> str:
@@ -109,10 +145,15 @@ class Field(BaseModel):
         return size
 
 
-class Target(BaseModel):
-    """What is predicted."""
+@dataclass(frozen=True)
+class Target:
+    """What is predicted.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises:
+        ValueError: as `Field`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     name: str
     kind: Literal["category", "number"]
@@ -120,14 +161,15 @@ class Target(BaseModel):
     unit: str = ""
     column: str = ""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Target:
+    def __post_init__(self) -> None:
+        _check_texts(self, "name", "unit", "column")
         _check_name(self.name)
+        _check_choice(self, "kind", ("category", "number"))
+        _set(self, "classes", _texts(self, "classes"))
         if self.classes and self.kind == "number":
             raise ValueError("`classes` is for classification")
         if len(set(self.classes)) != len(self.classes) or "" in self.classes:
             raise ValueError("`classes` must be different from each other and not empty")
-        return self
 
     @property
     def source_column(self) -> str:
@@ -135,7 +177,8 @@ class Target(BaseModel):
         return self.column or self.name
 
 
-class Schema(BaseModel):
+@dataclass(frozen=True)
+class Schema:
     """Fields and target of a model.
 
     Attributes:
@@ -143,17 +186,24 @@ class Schema(BaseModel):
         target: what is predicted; its classes are known after validate.
         key: name of the id field by which labels find their rows; by default the first field of kind id.
         ignored: names a request may carry without effect: fields that validate dropped.
+
+    Raises:
+        ValueError: the parts contradict each other.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    __pydantic_config__: ClassVar[dict[str, str]] = _STRICT
 
     fields: tuple[Field, ...]
     target: Target
     key: str = ""
     ignored: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Schema:
+    def __post_init__(self) -> None:
+        _set(self, "fields", _tuple(self, "fields", Field))
+        _set(self, "ignored", _tuple(self, "ignored", str))
+        if not isinstance(self.target, Target):
+            raise ValueError(f"`target` is no target: {self.target!r}")
+        _check_texts(self, "key")
         names = [f.name for f in self.fields]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -162,14 +212,43 @@ class Schema(BaseModel):
             raise ValueError(f"{self.target.name!r} is the target and cannot be a field too")
         if self.key and self.key not in [f.name for f in self.fields if f.kind == "id"]:
             raise ValueError(f"the key {self.key!r} is no field of kind id")
-        return self
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some attributes changed; what was derived from the old ones does not come along."""
-        copy = super().model_copy(update=update, deep=deep)
-        for name in set(vars(copy)) - set(type(self).model_fields):
-            vars(copy).pop(name)
-        return copy
+    @classmethod
+    def from_json(cls, body: bytes | str) -> Self:
+        """The schema that `to_json` wrote.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return cls.from_facts(json.loads(body))
+
+    @classmethod
+    def from_facts(cls, facts: object) -> Self:
+        """The schema that `to_facts` gave.
+
+        Raises:
+            ValueError: it is none.
+        """
+        values = _known(cls, facts)
+        fields = values["fields"]
+        if not isinstance(fields, (list, tuple)):
+            raise ValueError("`fields` is a list")
+        values["fields"] = tuple(Field(**_known(Field, field)) for field in fields)
+        values["target"] = Target(**_known(Target, values["target"]))
+        return cls(**values)
+
+    def to_facts(self) -> dict[str, Any]:
+        """All settings as JSON's types."""
+        return {
+            "fields": [_facts(field) for field in self.fields],
+            "target": _facts(self.target),
+            "key": self.key,
+            "ignored": list(self.ignored),
+        }
+
+    def to_json(self) -> str:
+        """The same as text."""
+        return json.dumps(self.to_facts(), ensure_ascii=False)
 
     @cached_property
     def features(self) -> tuple[Field, ...]:
@@ -253,3 +332,56 @@ class Schema(BaseModel):
         from trimtab.core.tables import encode_table
 
         return encode_table(self, table)
+
+
+def _facts(part: Field | Target) -> dict[str, Any]:
+    values = ((field.name, getattr(part, field.name)) for field in dataclasses.fields(part))
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+
+
+def _known(kind: type[Any], facts: object) -> dict[str, Any]:
+    """A JSON object as arguments of one of these classes: no unknown ones, and none missing."""
+    if not isinstance(facts, Mapping):
+        raise ValueError(f"a {kind.__name__.lower()} is an object, not {type(facts).__name__}")
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(set(facts) - set(fields))
+    if unknown:
+        raise ValueError(f"a {kind.__name__.lower()} has no {', '.join(unknown)}")
+    missing = [n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in facts]
+    if missing:
+        raise ValueError(f"a {kind.__name__.lower()} needs {', '.join(missing)}")
+    return dict(facts)
+
+
+def _set(part: object, name: str, value: object) -> None:
+    """Settle a value of a frozen dataclass while it is made."""
+    object.__setattr__(part, name, value)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no field name: expected {NAME_RULE}")
+
+
+def _check_texts(part: object, *names: str) -> None:
+    for name in names:
+        if not isinstance(getattr(part, name), str):
+            raise ValueError(f"`{name}` is a text, not {getattr(part, name)!r}")
+
+
+def _check_choice(part: object, name: str, options: Sequence[str]) -> None:
+    if getattr(part, name) not in options:
+        raise ValueError(f"`{name}` is one of {', '.join(options)}, not {getattr(part, name)!r}")
+
+
+def _tuple(part: object, name: str, kinds: type[T] | tuple[type[Any], ...]) -> tuple[T, ...]:
+    """A setting of several values, all of these types."""
+    values = getattr(part, name)
+    if not isinstance(values, (list, tuple)) or any(isinstance(v, bool) or not isinstance(v, kinds) for v in values):
+        raise ValueError(f"`{name}` cannot be {values!r}")
+    return tuple(values)
+
+
+def _texts(part: object, name: str) -> tuple[str, ...]:
+    _set(part, name, _as_texts(getattr(part, name)))
+    return _tuple(part, name, str)

@@ -35,7 +35,7 @@ class Champion:
 
     def __init__(self, folder: Path, threshold: float | None = None) -> None:
         try:
-            self.schema = Schema.model_validate_json((folder / "schema.json").read_bytes())
+            self.schema = Schema.from_json((folder / "schema.json").read_bytes())
         except (OSError, ValueError) as error:
             raise ModelError("the champion's schema cannot be read", object=str(folder), got=str(error)[:200]) from None
         self.threshold = threshold

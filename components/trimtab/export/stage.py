@@ -108,7 +108,7 @@ def export(config: ExportConfig, model: Path, prepared: Path, selection: Path, o
     inputs = recorded_inputs(data, config.seed)
     name = _output(described)
     (out / "expected.json").write_bytes(canonical(expected(inputs, {name: session.run([name], inputs)[0]})))
-    (out / "schema.json").write_bytes(canonical(data.schema.model_dump(mode="json")))
+    (out / "schema.json").write_bytes(canonical(data.schema.to_facts()))
     unseen = np.concatenate([honest.truth, data.truth[data.test_rows]]), np.concatenate([honest.prediction, test])
     facts = card.card(config, data.schema, chosen, *unseen, tuple(limits(described, honest)))
     (out / card.FILE).write_bytes(canonical(facts))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from trimtab.core import ledger
 from trimtab.core.bundle import list_versions, publish_bundle
@@ -103,13 +103,12 @@ def publish(
 
 def _check_schema(path: Path) -> None:
     try:
-        Schema.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
+        Schema.from_json(path.read_bytes())
+    except ValueError as error:
         raise ModelError(
             "the bundle's schema is none",
             object=str(path),
-            got=f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
+            got=str(error)[:300],
             hint="export writes it from the training data's resolved schema",
         ) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trimtab.core.profile import MIN_CLASS_ROWS, MOST_CATEGORIES, Column, Profile, natural
 from trimtab.core.schema import Field, Schema
@@ -42,7 +42,7 @@ def decide(profile: Profile) -> Decisions:
     if missing:
         warnings.append(f"{missing:,} of {profile.rows:,} rows have no {schema.target.name!r} and were left out")
     classes = _classes(profile, warnings) if schema.target.kind == "category" else None
-    target = schema.target.model_copy(update={"classes": tuple(classes or ())})
+    target = replace(schema.target, classes=tuple(classes or ()))
     key = "" if schema.key in dropped else schema.key
     resolved = Schema(
         fields=tuple(fields), target=target, key=key, ignored=tuple(dict.fromkeys((*schema.ignored, *dropped)))
@@ -106,7 +106,7 @@ def _resolved(column: Column, warnings: list[str]) -> Field:
             f"the field {field.name!r} has more than {MOST_CATEGORIES:,} categories: the most frequent are known, the "
             "rest counts as unseen"
         )
-    return field.model_copy(update={"categories": tuple(sorted(kept, key=natural))})
+    return replace(field, categories=tuple(sorted(kept, key=natural)))
 
 
 def _classes(profile: Profile, warnings: list[str]) -> list[str]:

@@ -187,7 +187,7 @@ def _competition(
 
 def _schema(store: Store, model: str, about: Published) -> Schema:
     read_manifest(store, model, about.version)
-    return Schema.model_validate_json(store.get(f"models/{model}/versions/{about.version}/schema.json"))
+    return Schema.from_json(store.get(f"models/{model}/versions/{about.version}/schema.json"))
 
 
 def _base(store: Store, about: Published, schema: Schema) -> pa.Table:

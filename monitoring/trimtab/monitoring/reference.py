@@ -105,7 +105,7 @@ def load(store: Store, model: str, version: str) -> Reference:
             )
         return body
 
-    schema = Schema.model_validate_json(read("schema.json"))
+    schema = Schema.from_json(read("schema.json"))
     body = read("reference.parquet")
     table = pq.read_table(io.BytesIO(body))
     columns, embedder = compared(schema), None

@@ -9,8 +9,6 @@ import importlib
 import json
 import os
 import sys
-import tempfile
-import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +67,17 @@ def _options(
     """Options of every command."""
 
 
+def _serve(words: list[str]) -> bool:
+    """Run `serve`, whose start is waited for, without Typer's reading; False where that should read the words."""
+    from trimtab.cli.quick import arguments_of
+    from trimtab.cli.serve import serve
+
+    arguments = arguments_of(serve, words)
+    if arguments is not None:
+        serve(**arguments)
+    return arguments is not None
+
+
 def _say(error: TrimtabError) -> None:
     """The error on stderr: as a sentence, or as JSON where the caller asked for JSON."""
     if "--json" in sys.argv:
@@ -82,6 +91,9 @@ def _say(error: TrimtabError) -> None:
 
 def _unexpected(error: Exception) -> None:
     """A fault of ours: one sentence, and the traceback in a file that can be sent along."""
+    import tempfile
+    import traceback
+
     handle, name = tempfile.mkstemp(prefix="trimtab-", suffix=".log")
     with os.fdopen(handle, "w") as file:
         traceback.print_exception(error, file=file)
@@ -95,6 +107,8 @@ def main() -> None:
     """Run the command line; never shows a traceback."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
     try:
+        if asked == "serve" and _serve(sys.argv[2:]):
+            return
         make_app(asked if any(asked in names for names in PANELS.values()) else "")()
     except TrimtabError as error:
         _say(error)

@@ -91,7 +91,7 @@ def instance(store: Store, model: str, version: str) -> dict[str, Any]:
     from trimtab.core.schema import Schema
 
     folder = f"models/{model}/versions/{version}"
-    schema = Schema.model_validate_json(store.get(f"{folder}/schema.json"))
+    schema = Schema.from_json(store.get(f"{folder}/schema.json"))
     inputs = json.loads(store.get(f"{folder}/expected.json"))["inputs"]
     names = [f.name for f in schema.features]
     first = dict(zip(names, inputs["input"][0], strict=True)) if schema.single_input else {}

@@ -39,7 +39,7 @@ def right_answers(folder: Path, table: pa.Table) -> list[bool]:
     import numpy as np
     import onnxruntime as ort
 
-    schema = Schema.model_validate_json((folder / "schema.json").read_text())
+    schema = Schema.from_json((folder / "schema.json").read_text())
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])

@@ -92,9 +92,6 @@ class Follower:
             StoreUnfit: the store has no conditional create.
             TrimtabError: ledger or store cannot be read; what serves goes on serving.
         """
-        if not self._probed:
-            probe(self._store, f"server-{self._config.name}")
-            self._probed = True
         state = self._state = ledger.refresh(self._store, self._config.model, self._state or ledger.State())
         problem: TrimtabError | None = None
         for version in (state.champion, state.canary, state.shadow):
@@ -104,6 +101,9 @@ class Follower:
                 except (StoreError, OSError) as error:  # the store's trouble, not the version's: tried again
                     problem = error if isinstance(error, TrimtabError) else StoreError(str(error), object=version)
         self._swap(state, problem)
+        if not self._probed:  # after the first version, whose start should not wait for it
+            probe(self._store, f"server-{self._config.name}")
+            self._probed = True
         if problem is not None:
             raise problem
 

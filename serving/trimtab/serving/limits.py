@@ -9,6 +9,15 @@ from typing import Any
 from trimtab.core.errors import ModelError, RequestError
 
 MB = 1_000_000
+# Numbers of the block: their types and least values.
+_NUMBERS: tuple[tuple[str, Any, float], ...] = (
+    ("max_rows", int, 1),
+    ("max_body_mb", (int, float), 1e-6),
+    ("latency_ms", (int, float), 1),
+    ("deadline_ms", (int, float), 1),
+    ("batch_rows", int, 1),
+    ("batch_delay_ms", (int, float), 0),
+)
 
 
 @dataclass(frozen=True)
@@ -55,24 +64,33 @@ class Limits:
 def read_limits(project: Mapping[str, Any], version: str) -> Limits:
     """The limits of a version, from the canonical project in its manifest.
 
+    That block was checked (`core.blocks.Serving`) when the project was read and is signed since; here only what
+    could stop a server is looked at, because pydantic and the blocks cost more than the rest of a server's start.
+
     Raises:
         ModelError: its `serving` block cannot be read.
     """
-    from trimtab.core.blocks import Serving
+    block = project.get("serving") or {}
+    if not isinstance(block, Mapping):
+        raise _unreadable(version, block)
+    found: dict[str, Any] = {}
+    for name, kind, least in _NUMBERS:
+        value = block.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+            raise _unreadable(version, f"{name}: {value!r}")
+        found[name] = value
+    if isinstance(block.get("page"), bool):
+        found["page"] = block["page"]
+    if block.get("auth") in {"key", "open"}:
+        found["auth"] = block["auth"]
+    if "max_body_mb" in found:
+        found["body_bytes"] = int(found.pop("max_body_mb") * MB)
+    return Limits(**found)
 
-    try:
-        block = Serving.model_validate(project.get("serving") or {})
-    except ValueError as error:
-        raise ModelError(
-            "the `serving` block of the manifest's project cannot be read", object=version, got=str(error)[:300]
-        ) from error
-    return Limits(
-        block.max_rows,
-        int(block.max_body_mb * MB),
-        block.page,
-        block.latency_ms,
-        block.deadline_ms,
-        block.batch_rows,
-        block.batch_delay_ms,
-        block.auth,
+
+def _unreadable(version: str, got: object) -> ModelError:
+    return ModelError(
+        "the `serving` block of the manifest's project cannot be read", object=version, got=str(got)[:300]
     )

@@ -70,7 +70,7 @@ class PredictionLog:
         folder = self.folder / "schemas"
         folder.mkdir(parents=True, exist_ok=True)
         fresh = folder / f".{version}.new"
-        fresh.write_text(schema.model_dump_json())
+        fresh.write_text(schema.to_json())
         fresh.replace(folder / f"{version}.json")
         self._privacy[version] = frames.Privacy(schema, self.hash_key)
         row_bytes = ROW_BYTES + 8 * sum(field.size for field in schema.fields)

@@ -130,7 +130,7 @@ def load_model(folder: Path, manifest: Manifest, threads: int = 1) -> LoadedMode
 
 def _read_schema(path: Path, version: str) -> Schema:
     try:
-        return Schema.model_validate_json(path.read_bytes())
+        return Schema.from_json(path.read_bytes())
     except (OSError, ValueError, TrimtabError) as error:
         raise ModelError("the bundle's schema.json cannot be read", object=version, got=str(error)[:300]) from error
 

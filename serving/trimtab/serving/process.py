@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -89,11 +90,11 @@ def run_server(
     close_metrics = serve_metrics(metrics_socket, config.model, lambda: [metrics.dump()])
 
     def ready(traffic: Traffic) -> None:
+        shipper.start()  # not before: its imports would take a processor from the model's start
         if on_ready is not None:
             on_ready(Ready(*ports, traffic.champion.version if traffic.champion else "", traffic.why))
 
     try:
-        shipper.start()
         logger.info(
             "listening",
             extra={
@@ -106,6 +107,8 @@ def run_server(
         )
         answer(config, settings, rest, metrics, ready)
     finally:
+        if _unshipped(config):
+            shipper.start()
         shipper.finish()
         close_metrics()
         leave_folder(config)
@@ -184,9 +187,13 @@ def own_folder(config: ServerConfig) -> IO[bytes]:
 
 def leave_folder(config: ServerConfig) -> None:
     """Remove this start's folder when everything in it has been shipped; else the next start ships it."""
+    if not _unshipped(config):
+        shutil.rmtree(config.home / config.name, ignore_errors=True)
+
+
+def _unshipped(config: ServerConfig) -> bool:
     folder = config.home / config.name
-    if not finished(folder / "log", abandoned=True) and not finished(folder / "labels", abandoned=True):
-        shutil.rmtree(folder, ignore_errors=True)
+    return any(finished(folder / part, abandoned=True) for part in ("log", "labels"))
 
 
 def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi]:
@@ -206,12 +213,13 @@ async def _serve(
     ready: Callable[[], None],
     orders: int | None,
 ) -> None:
-    import uvicorn
+    from trimtab.serving.lean import uvicorn_parts
 
+    uvicorn_config, uvicorn_server = uvicorn_parts()
     from trimtab.serving.fast import fast
     from trimtab.serving.protocol import Patience, protocol
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn_server):  # type: ignore[misc, valid-type]
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
             """Ours below: uvicorn's would end the process by the signal before the log is written."""
@@ -223,7 +231,7 @@ async def _serve(
     # uvicorn's own warnings (bytes that are no HTTP, say) as lines of ours.
     logging.getLogger("uvicorn.error").handlers = logging.getLogger("trimtab").handlers
     server = Server(
-        uvicorn.Config(
+        uvicorn_config(
             app,
             http=fast(
                 app,
@@ -290,7 +298,10 @@ async def _serve(
     warm = asyncio.ensure_future(_warm(app, follower))
     await serving
     said.cancel()
-    await warm
+    if not follower.looked.is_set():
+        warm.cancel()  # it waits for a first look that does not come
+    with contextlib.suppress(asyncio.CancelledError):
+        await warm
     if follower.fatal.done():
         follower.fatal.result()
 
@@ -307,9 +318,15 @@ async def _announce(follower: Follower, ready: Callable[[], None]) -> None:
 
 
 async def _warm(app: InferenceApp, follower: Follower) -> None:
-    """Build what is behind feedback and page when the model answers: its imports would hold up the model's start."""
+    """Build what is behind feedback and page when the model answers: its imports would hold up the model's start.
+
+    What a server has then stays. The garbage collector need not walk through it again: that takes some hundredths of
+    a second, in which nobody is answered.
+    """
     await _looked(follower)
     await app.warm_site()
+    gc.collect()
+    gc.freeze()
 
 
 async def _looked(follower: Follower) -> None:

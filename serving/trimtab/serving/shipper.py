@@ -108,7 +108,7 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
             by_version.setdefault(frame.head["v"], []).append(frame)
         tables = []
         for version, part in by_version.items():
-            schema = Schema.model_validate_json((folder / "schemas" / f"{version}.json").read_bytes())
+            schema = Schema.from_json((folder / "schemas" / f"{version}.json").read_bytes())
             tables += [(version, table) for table in predictions.split_hours(log_table(part, schema))]
     except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are ValueErrors and TypeErrors
         shipped.dropped += max(1, found)

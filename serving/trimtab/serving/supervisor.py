@@ -50,7 +50,9 @@ class Shipper:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Start the sibling and the thread that watches it."""
+        """Start the sibling and the thread that watches it; nothing happens where they are."""
+        if self._process is not None:
+            return
         self._process = self._spawn()
         self._thread.start()
 

@@ -104,7 +104,7 @@ def add_page(site: FastAPI, app: InferenceApp, secret: bytes) -> None:
 
 def describe(app: InferenceApp, champion: LoadedModel) -> dict[str, Any]:
     """The facts behind the page. Of private fields, examples and categories are left out: they are data."""
-    schema = champion.schema.model_dump(mode="json")
+    schema = champion.schema.to_facts()
     for field in schema["fields"]:
         if field["private"]:
             field["example"], field["categories"] = None, []
