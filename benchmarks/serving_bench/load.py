@@ -178,25 +178,30 @@ def opened(load: Load, connections: list[Connection], requests: list[bytes]) -> 
     """Requests at a fixed rate, each on a free connection, a new one where none is free."""
     seen, now = Tally(), time.perf_counter
     free = list(connections)
-    busy: dict[socket.socket, Connection] = {}
+    busy: dict[int, Connection] = {}
+    poll = select.epoll()  # takes any number of connections, which `select` does not; waits by milliseconds alone
     start, n, total = now() + 0.01, 0, int(load.rate * load.seconds)
     while n < total or busy:
         due = start + n / load.rate
         wait = max(0.0, due - now()) if n < total else 5.0
-        ready = select.select(list(busy), [], [], wait)[0] if busy or wait else []
+        if busy or wait:
+            select.select([poll], [], [], wait)  # waits by microseconds
+        ready = poll.poll(0)
         if not ready and n >= total:
             seen.statuses["timeout"] += len(busy)
             break
-        for one in ready:
+        for one, _ in ready:
             connection = busy[one]
             try:
                 answer = connection.receive()
             except OSError as error:
                 seen.statuses[type(error).__name__] += 1
+                poll.unregister(one)
                 del busy[one]
                 continue
             if answer is None:
                 continue
+            poll.unregister(one)
             seen.latencies.append(now() - connection.sent_at)
             seen.statuses[answer[9:12].decode()] += 1
             free.append(busy.pop(one))
@@ -204,8 +209,10 @@ def opened(load: Load, connections: list[Connection], requests: list[bytes]) -> 
             connection = free.pop(0) if free else Connection(load.port)
             connection.send(requests[n % len(requests)])
             seen.lateness.append(connection.sent_at - due)
-            busy[connection.socket] = connection
+            busy[connection.socket.fileno()] = connection
+            poll.register(connection.socket, select.EPOLLIN)
             n += 1
+    poll.close()
     return seen
 
 
