@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -42,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 # How long the line at the start waits for a store that does not answer.
 START_SECONDS = 10.0
+# How long a thread keeps the interpreter while another waits for it: Python's own 5 ms would be seen in the tail.
+SWITCH_SECONDS = 0.0005
 # What a worker reads from the process that keeps it: finish what is in flight and end, or end at once.
 DRAIN, FORCE = b".", b"!"
 
@@ -136,6 +139,8 @@ def answer(
     Raises:
         StoreUnfit: the store cannot keep the contract.
     """
+    # Other threads (log, follower, large bodies) may keep the event loop from answering for so long.
+    sys.setswitchinterval(SWITCH_SECONDS)
     store = open_store(config.store, settings, on_error=metrics.store_error)
     log = PredictionLog(config, metrics, hash_key(settings.home))
     app = InferenceApp(config, log, metrics, TokenFile(config.tokens, "feedback"), _site(log, metrics))
