@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def say(line: str) -> None:
 def interleaved(run: Run, load: Load, cases: dict[str, tuple[Server, list[str]]]) -> dict[str, list[Facts]]:
     """Every case once, then every case again, as often as there are repeats."""
     found: dict[str, list[Facts]] = {name: [] for name in cases}
+    settle(server for server, _ in cases.values())
     for turn in range(run.repeats):
         for name, (server, sent) in cases.items():
             facts = under(server, load, requests=sent)
@@ -69,6 +70,12 @@ def interleaved(run: Run, load: Load, cases: dict[str, tuple[Server, list[str]]]
                 f"p50 {facts['p50_ms']:.3f} p99 {facts['p99_ms']:.3f} ms"
             )
     return found
+
+
+def settle(these: Iterable[Server]) -> None:
+    """Wait until each of them idles."""
+    for server in {one.port: one for one in these}.values():
+        server.settle()
 
 
 def packed(found: dict[str, list[Facts]]) -> Facts:
@@ -191,6 +198,7 @@ def log(run: Run) -> Facts:
         found: dict[str, list[Facts]] = {"log on": [], "log off": []}
         load = Load(0, [], 8, run.seconds)
         cases = {"log on": on, "log off": off}
+        settle(cases.values())
         for turn in range(max(5, run.repeats)):
             for case in list(cases) if turn % 2 else list(reversed(cases)):
                 found[case].append(under(cases[case], load))
@@ -224,6 +232,7 @@ def batch(run: Run) -> Facts:
             del sent["V2 binary"]
         found: dict[str, list[Facts]] = {f"{who} {p}": [] for p in sent for who in ("raw", "bare", "trimtab")}
         load = Load(0, [], 1, run.seconds)
+        settle([mine, bare])
         for turn in range(run.repeats):
             for p, these in sent.items():
                 found[f"raw {p}"].append(raw(graph, p, these, run.seconds / 2))

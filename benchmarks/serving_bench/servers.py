@@ -60,6 +60,16 @@ class Server:
         """CPU and memory of the whole process tree until now."""
         return processes.use(self.process.pid)
 
+    def settle(self, limit: float = 15.0) -> None:
+        """Wait until what a start leaves for later (imports of pages, say) is done and the server idles."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            before = self.use()
+            time.sleep(0.5)
+            fresh = self.use().since(before)
+            if fresh.cpu + fresh.shipper_cpu < 0.03:
+                return
+
 
 def ask(port: int, request: str, timeout: float = 30.0) -> int:
     """Send one request on a connection of its own; its status.
