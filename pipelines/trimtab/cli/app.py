@@ -19,7 +19,7 @@ from trimtab.core.errors import TrimtabError
 # Panel of the help page → its commands, in the order that a user meets them. A command `x` is the function `x`
 # of the module `trimtab.cli.x`; those modules import nothing heavy.
 PANELS: dict[str, tuple[str, ...]] = {
-    "Start": ("demo", "init", "check"),
+    "Start": ("demo", "doctor", "init", "check"),
     "Train": ("run", "compile", "runs"),
     "Serve and watch": ("serve", "keys", "watch", "hook", "label"),
     "See": ("status", "explain", "drift", "history"),
