@@ -60,7 +60,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_command_is_in_the_changelog() -> None:
-    from trimtab.cli.app import PANELS
+    from trimtab.cli.commands import PANELS
 
     text = (ROOT / "CHANGELOG.md").read_text()
     assert [name for names in PANELS.values() for name in names if name not in text] == []

@@ -15,7 +15,7 @@ import pytest
 from tests.ingest.tables import HEADER, Place, people, write_csv
 from typer.testing import CliRunner, Result
 
-from trimtab.cli.app import make_app
+from trimtab.cli.commands import make_app
 from trimtab.core.errors import DataError, ProjectError
 from trimtab.core.project import Project, load_project
 

@@ -18,7 +18,7 @@ from tests.servers.prometheus import AlertmanagerServer, PrometheusServer, wait_
 from tests.serving.bundles import Place, running
 from typer.testing import CliRunner
 
-from trimtab.cli.app import make_app
+from trimtab.cli.commands import make_app
 from trimtab.core import signing
 from trimtab.core.settings import load
 from trimtab.doctor import Finding, answering, checks, examine, machine

@@ -12,7 +12,7 @@ from tests.monitoring.stream import MODEL, Stream, draw
 from tests.monitoring.world import Dying
 from typer.testing import CliRunner
 
-from trimtab.cli.app import make_app
+from trimtab.cli.commands import make_app
 from trimtab.core.errors import NotFound, ProjectError, StoreError
 from trimtab.core.records import parse_time
 from trimtab.core.store import Store, open_store

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from trimtab.cli.app import make_app
+from trimtab.cli.commands import make_app
 from trimtab.core.errors import DataError, ProjectError
 from trimtab.core.policies import Campaign
 from trimtab.monitoring.pace import Prospect, Purse, due

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from trimtab.cli.app import make_app
+from trimtab.cli.commands import make_app
 from trimtab.core import runs
 from trimtab.core.errors import ProjectError
 from trimtab.core.runs import RunRequest

@@ -1,70 +1,16 @@
-"""`trimtab`: the commands put together, and errors turned into a sentence and an exit code.
+"""`trimtab`: runs a command, and turns errors into a sentence and an exit code.
 
 Exit codes: 0 done · 1 failed · 2 the user's mistake, or refused · 3 cancelled · 4 timed out · 130 interrupted.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from trimtab.core.errors import TrimtabError
-
-# Panel of the help page → its commands, in the order that a user meets them. A command `x` is the function `x`
-# of the module `trimtab.cli.x`; those modules import nothing heavy.
-PANELS: dict[str, tuple[str, ...]] = {
-    "Start": ("demo", "doctor", "init", "check"),
-    "Train": ("run", "compile", "runs"),
-    "Serve and watch": ("serve", "keys", "watch", "hook", "label"),
-    "See": ("status", "explain", "drift", "history"),
-    "Compare": ("simulate",),
-    "Steer": ("rollback", "promote", "pause", "resume", "approve"),
-}
-
-
-def make_app(only: str = "") -> typer.Typer:
-    """The command line.
-
-    Args:
-        only: the one command that is asked for: the others then cost no start-up time. By default all.
-    """
-    app = typer.Typer(
-        name="trimtab",
-        help="Trains a model, serves it, notices when the world drifts away from it, and brings it back.",
-        no_args_is_help=True,
-        rich_markup_mode="rich",
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_options)
-    for panel, names in PANELS.items():
-        for name in names:
-            if only in {"", name}:
-                module = importlib.import_module(f"trimtab.cli.{name}")
-                app.command(name=name, rich_help_panel=panel, no_args_is_help=False)(getattr(module, name))
-    return app
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        typer.echo(f"trimtab {version('trimtab')}")
-        raise typer.Exit
-
-
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Options of every command."""
 
 
 def _serve(words: list[str]) -> bool:
@@ -109,6 +55,8 @@ def main() -> None:
     try:
         if asked == "serve" and _serve(sys.argv[2:]):
             return
+        from trimtab.cli.commands import PANELS, make_app
+
         make_app(asked if any(asked in names for names in PANELS.values()) else "")()
     except TrimtabError as error:
         _say(error)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
-import typer
 
 from trimtab.core.settings import load
 
 if TYPE_CHECKING:
+    import typer
+
     from trimtab.serving.process import Ready
 
 
@@ -105,7 +106,6 @@ def serve(
         else:
             why = ready.why if ready.why.startswith("no version") else f"no version serves: {ready.why}"
             line = f"{why.rstrip('.')}. Listening on {url} (metrics on {ready.metrics})"
-        typer.echo(f"{line}; Ctrl-C drains and ends", err=True)
-        typer.echo(f"feedback takes the token in {settings.token_file}", err=True)
+        sys.stderr.write(f"{line}; Ctrl-C drains and ends\nfeedback takes the token in {settings.token_file}\n")
 
     run_server(config, settings, say)

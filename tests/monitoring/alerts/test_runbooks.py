@@ -74,7 +74,7 @@ def test_its_queries_ask_for_metrics_that_there_are(book: Path) -> None:
 def command_line() -> Any:
     import typer.main
 
-    from trimtab.cli.app import make_app
+    from trimtab.cli.commands import make_app
 
     return typer.main.get_command(make_app())
 
