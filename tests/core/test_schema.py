@@ -271,6 +271,10 @@ def test_private_fields_and_the_log() -> None:
         ({"name": "x", "kind": "number", "nullable": "yes"}, "nullable"),
         ({"name": "x", "kind": "number", "range": (0,)}, "range"),
         ({"name": "x", "kind": "number", "range": ("a", 1)}, "range"),
+        ({"name": "x", "kind": "number", "range": (0, float("inf"))}, "finite"),
+        ({"name": "x", "kind": "number", "range": (float("nan"), None)}, "finite"),
+        ({"name": "x", "kind": "number", "range": (0, 10**400)}, "finite"),
+        ({"name": "x", "kind": "number", "example": {"x": 1}}, "example"),
         ({"name": "x", "kind": "image", "shape": (2.5, 3)}, "shape"),
         ({"name": "x", "kind": "category", "categories": "abc"}, "categories"),
         ({"name": "x", "kind": "text", "private": "yes"}, "private"),
@@ -322,3 +326,5 @@ def test_a_schema_s_json_is_strict_and_the_same_as_pydantic_s() -> None:
     ]:
         with pytest.raises(ValueError, match=word):
             Schema.from_facts(wrong)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Schema.from_json("[" * 100_000)

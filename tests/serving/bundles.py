@@ -213,8 +213,11 @@ class Running:
 
     def children(self) -> list[int]:
         """Process ids of its children, whichever of its threads started them."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        found: list[int] = []
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a thread that has ended meanwhile
+                found += map(int, (task / "children").read_text().split())
+        return found
 
     def until(self, what: Any, seconds: float = 120.0) -> None:
         """Wait until a condition holds; the limit is for what never comes, not for a slow machine."""

@@ -15,16 +15,12 @@ from tests.serving.bundles import Place, running
 from trimtab.client import Client
 from trimtab.core import labels, predictions
 from trimtab.core.errors import ProjectError
-from trimtab.serving.listening import listen
+from trimtab.serving.listening import listen, listen_shared
 
 
 def trimtab(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:
-    script = "import typer, sys; from trimtab.core.errors import TrimtabError; import importlib\n"
-    script += "name = sys.argv.pop(1); app = typer.Typer(pretty_exceptions_enable=False)\n"
-    script += "app.command()(getattr(importlib.import_module(f'trimtab.cli.{name}'), name))\n"
-    script += "try: app()\nexcept TrimtabError as error: print(error, file=sys.stderr); sys.exit(error.exit_code)"
     environ = {**os.environ, **place.environ}
-    command = [sys.executable, "-c", script, *arguments]
+    command = [sys.executable, "-m", "trimtab.cli.app", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -43,11 +39,30 @@ def test_mistakes_end_in_a_sentence_and_exit_code_2(place: Place, tmp_path: Path
     assert "65535" in ended.stderr
     with pytest.raises(ProjectError, match="no such port"):
         listen("127.0.0.1", 99999)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        same = str(free.getsockname()[1])
+    ended = trimtab(place, "serve", "digits", "--port", same, "--metrics-port", same)
+    assert (ended.returncode, "cannot listen there" in ended.stderr) == (2, True)
+    ended = trimtab(place, "serve", "digits", "--host", "a..b")
+    assert (ended.returncode, "cannot listen there" in ended.stderr) == (2, True)
+    ended = trimtab(place, "serve", "digits", "--drain-seconds", "inf")
+    assert ended.returncode == 2
     (tmp_path / "file").write_text("")
     ended = trimtab(place, "serve", "digits", "--port", "0", "--metrics-port", "0", "--spool", str(tmp_path / "file"))
     assert ended.returncode == 2
     assert "spool cannot be written" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_two_sets_of_workers_cannot_share_a_port() -> None:
+    sockets, guard = listen_shared("127.0.0.1", 0, 2)
+    port = sockets[0].getsockname()[1]
+    with guard, sockets[0], sockets[1], pytest.raises(ProjectError, match="cannot listen there"):
+        listen_shared("127.0.0.1", port, 2)
+    again, guard = listen_shared("127.0.0.1", port, 1)
+    guard.close()
+    again[0].close()
 
 
 def test_a_private_key_is_hashed_in_both_logs_and_joins(place: Place, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_labels_by_id_and_by_key_are_taken(digits: Running, token: str) -> None:
         ([GOOD, {**GOOD, "valeu": 1}], "labels[1].valeu", "Did you mean 'value'"),
         ([GOOD, {"key": "", "value": "3"}], "labels[1]", "1 to 200"),
         ([GOOD, {"key": "k" * 201, "value": "3"}], "labels[1]", "1 to 200"),
+        ([GOOD, {"key": "\ud800", "value": "3"}], "labels[1]", "half of a character"),
+        ([GOOD, {"key": "k", "value": "a\udfff"}], "labels[1]", "half of a character"),
         ([GOOD, 3], "labels[1]", "an entry is not what is expected: expected an object"),
     ],
 )

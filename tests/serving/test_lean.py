@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -89,6 +90,15 @@ def test_metrics_have_the_names_that_alerts_use(digits: Running) -> None:
         "trimtab_labels_total",
         "trimtab_store_errors_total",
     }
+
+
+def test_a_slow_scraper_holds_up_no_other(digits: Running) -> None:
+    host, port = digits.metrics_url.removeprefix("http://").removesuffix("/metrics").split(":")
+    with socket.create_connection((host, int(port))) as slow:
+        slow.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        assert digits.metric("trimtab_server_in_flight") == 0
+        slow.sendall(b"more")
+        assert digits.metric("trimtab_server_in_flight") == 0
 
 
 def test_labels_of_predictions_are_bounded() -> None:

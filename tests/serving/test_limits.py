@@ -79,7 +79,14 @@ def test_defaults_are_the_blocks_own() -> None:
 
 
 @pytest.mark.parametrize(
-    "block", [{"max_rows": True}, {"max_rows": 0}, {"latency_ms": "1"}, {"max_body_mb": float("nan")}, ["page"], "page"]
+    "block",
+    [
+        *({"max_rows": bad} for bad in (True, 0, 1e400)),
+        *({"max_body_mb": bad} for bad in (float("nan"), float("inf"))),
+        {"latency_ms": "1"},
+        ["page"],
+        "page",
+    ],
 )
 def test_a_block_that_could_stop_a_server_is_refused(block: object) -> None:
     with pytest.raises(ModelError, match="serving"):

@@ -333,6 +333,28 @@ def test_a_killed_shipper_is_started_again(place: Place) -> None:
     assert logged(place, version).num_rows == 20
 
 
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+def test_a_shipper_that_died_gets_a_successor_at_the_end(place: Place, options: tuple[str, ...]) -> None:
+    version = place.serve("digits", "digits")
+    with running(place, "digits", "--flush-seconds", "60", *options) as server:
+        ask(server, 30)
+        for pid in server.children():
+            if b"serving.shipper" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+    assert server.process.returncode == 0
+    assert logged(place, version).num_rows == 30
+
+
+def test_what_is_sent_to_the_servers_group_is_not_for_its_shipper(place: Place) -> None:
+    version = place.serve("digits", "digits")
+    with running(place, "digits", "--flush-seconds", "60") as server:
+        (shipper,) = server.children()
+        assert os.getpgid(shipper) != os.getpgid(server.process.pid)
+        ask(server, 10)
+        os.kill(server.process.pid, signal.SIGINT)
+    assert logged(place, version).num_rows == 10
+
+
 def test_sigterm_drains_and_leaves_no_process_and_no_spool(place: Place) -> None:
     version = place.serve("digits", "digits")
     with running(place, "digits", "--flush-seconds", "60") as server:

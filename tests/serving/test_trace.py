@@ -73,6 +73,15 @@ def test_ids_are_given_back_and_logged_with_the_rows(place: Place) -> None:
         assert headers["traceparent"].startswith(f"00-{TRACE}-")
         status, refused, _ = raw.ask(post(V1, {"instances": [[1]]}, **given))
         assert (status, refused["x-request-id"]) == (400, "order-17/a")
+        beside: list[tuple[str, object]] = [("/feedback", {}), ("/v1/models/none:predict", ROWS), ("/none", {})]
+        for path, sent in beside:
+            status, refused, _ = raw.ask(post(path, sent, **given))
+            assert (status in {401, 404}, refused["x-request-id"]) == (True, "order-17/a")
+            assert refused["traceparent"].startswith(f"00-{TRACE}-")
+        token = place.settings.token_file.read_text().strip()
+        label = {"labels": [{"key": "k", "value": 1.0}]}
+        status, taken, _ = raw.ask(post("/feedback", label, Authorization=f"Bearer {token}", **given))
+        assert (status, taken["x-request-id"]) == (202, "order-17/a")
         plain = raw.ask(post(V1, ROWS))[1]
         assert "x-request-id" not in plain
         assert "traceparent" not in plain

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -119,6 +120,8 @@ class Field:
             raise ValueError("`categories` must be different from each other and not empty (the empty text is null)")
         if self.range is not None:
             self._check_range()
+        if not isinstance(self.example, (float, int, str, list, type(None))):
+            raise ValueError(f"`example` is a number, a text or a list, not {type(self.example).__name__}")
 
     def _check_range(self) -> None:
         if self.kind not in ("number", "image"):
@@ -126,7 +129,12 @@ class Field:
         ends: tuple[Any, ...] = _tuple(self, "range", (int, float, type(None)))
         if len(ends) != 2:
             raise ValueError("`range` has two values, the smallest and the largest")
-        low, high = (None if end is None else float(end) for end in ends)
+        try:
+            low, high = (None if end is None else float(end) for end in ends)
+        except OverflowError:
+            low = high = math.inf
+        if not all(end is None or math.isfinite(end) for end in (low, high)):
+            raise ValueError("`range` has finite numbers; leave out an end with null")
         if low is not None and high is not None and not low < high:
             raise ValueError(f"`range` runs from {low} to {high}: the first must be smaller")
         _set(self, "range", (low, high))
@@ -220,7 +228,10 @@ class Schema:
         Raises:
             ValueError: it is none.
         """
-        return cls.from_facts(json.loads(body))
+        try:
+            return cls.from_facts(json.loads(body))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
 
     @classmethod
     def from_facts(cls, facts: object) -> Self:

@@ -21,8 +21,10 @@ def keys(
         list[str] | None,
         typer.Option(help="What it is for: predict, feedback, operate (the hook). Repeatable; by default predict."),
     ] = None,
-    days: Annotated[float, typer.Option(min=0, help="The new key ends after so many days; 0: never.")] = 0,
-    hours: Annotated[float, typer.Option(min=0, help="rotate: the old keys count for so many hours more.")] = 24,
+    days: Annotated[float, typer.Option(min=0, max=36_500, help="The new key ends after so many days; 0: never.")] = 0,
+    hours: Annotated[
+        float, typer.Option(min=0, max=87_600, help="rotate: the old keys count for so many hours more.")
+    ] = 24,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show, make and end API keys; running servers take the change within a second. A key is shown once."""

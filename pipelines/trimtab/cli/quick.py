@@ -107,7 +107,7 @@ def _flags(name: str, kind: type, about: About) -> list[str]:
 
 def _read(value: str, kind: type, about: About) -> Any:
     """A value of its type and within its range, or None."""
-    if value.startswith("-"):
+    if value.startswith("-") or (kind in (int, float) and not value.isascii()):
         return None
     try:
         read = kind(value)

@@ -24,27 +24,39 @@ def serve(
     metrics_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the Prometheus metrics; 0 takes a free one.")
     ] = 9091,
-    poll_seconds: Annotated[float, typer.Option(min=0.05, help="How often the ledger is read.")] = 2.0,
-    flush_seconds: Annotated[float, typer.Option(min=0.05, help="A log file is closed after so long …")] = 5.0,
-    flush_rows: Annotated[int, typer.Option(min=1, help="… or after so many rows.")] = 20_000,
+    poll_seconds: Annotated[float, typer.Option(min=0.05, max=3600, help="How often the ledger is read.")] = 2.0,
+    flush_seconds: Annotated[
+        float, typer.Option(min=0.05, max=3600, help="A log file is closed after so long …")
+    ] = 5.0,
+    flush_rows: Annotated[int, typer.Option(min=1, max=10_000_000, help="… or after so many rows.")] = 20_000,
     spool: Annotated[Path | None, typer.Option(help="Folder for what the store does not have yet.")] = None,
     body_mib: Annotated[
-        float | None, typer.Option(min=0.001, help="Largest request body, MiB; by default the project's max_body_mb.")
+        float | None,
+        typer.Option(min=0.001, max=4096, help="Largest request body, MiB; by default the project's max_body_mb."),
     ] = None,
-    drain_seconds: Annotated[float, typer.Option(min=0, help="How long a stopping server finishes its work.")] = 20.0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of one model run.")] = 1,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0, max=3600, help="How long a stopping server finishes its work.")
+    ] = 20.0,
+    threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of one model run.")] = 1,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer on the one port.")] = 1,
     latency_ms: Annotated[
         float | None,
-        typer.Option(min=1, help="Longest time to an answer at overload; by default the project's latency_ms."),
+        typer.Option(
+            min=1, max=3_600_000, help="Longest time to an answer at overload; by default the project's latency_ms."
+        ),
     ] = None,
     deadline_ms: Annotated[
-        float | None, typer.Option(min=1, help="When a request is given up; by default the project's deadline_ms.")
+        float | None,
+        typer.Option(min=1, max=3_600_000, help="When a request is given up; by default the project's deadline_ms."),
     ] = None,
-    max_connections: Annotated[int, typer.Option(min=1, help="Open connections of one worker.")] = 1000,
-    keep_alive_seconds: Annotated[float, typer.Option(min=0.1, help="How long an idle connection is kept.")] = 75.0,
-    head_seconds: Annotated[float, typer.Option(min=0.1, help="How long a request's head may take to come.")] = 10.0,
-    body_seconds: Annotated[float, typer.Option(min=0.1, help="How long its body may take.")] = 20.0,
+    max_connections: Annotated[int, typer.Option(min=1, max=1_000_000, help="Open connections of one worker.")] = 1000,
+    keep_alive_seconds: Annotated[
+        float, typer.Option(min=0.1, max=86400, help="How long an idle connection is kept.")
+    ] = 75.0,
+    head_seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="How long a request's head may take to come.")
+    ] = 10.0,
+    body_seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="How long its body may take.")] = 20.0,
     hook_url: Annotated[
         str, typer.Option(help="Where the hook's pages are, for the page's links; by default TRIMTAB_HOOK_URL.")
     ] = "",

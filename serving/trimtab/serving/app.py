@@ -29,6 +29,7 @@ from trimtab.serving.http import (
     respond,
 )
 from trimtab.serving.memory import Memory
+from trimtab.serving.trace import echoes
 from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ class InferenceApp:
             else:
                 await self._rest(path, scope, receive, send)
         except RequestError as error:
-            await respond(send, error.status, error_body(error), error_headers(error))
+            fields = [*error_headers(error), *echoes(dict(scope["headers"]))]
+            await respond(send, error.status, error_body(error), fields)
         except ClientGone:
             pass
         except Exception:
@@ -267,7 +269,14 @@ class InferenceApp:
             sent = True
             return {"type": "http.request", "body": body, "more_body": False}
 
-        await site(scope, replay, send)
+        carried = echoes(dict(scope["headers"]))
+
+        async def carry(message: Message) -> None:
+            if carried and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *carried]}
+            await send(message)
+
+        await site(scope, replay, carry)
 
     async def warm_site(self) -> Asgi:
         """The app behind feedback and page; its imports cost more than all of ours, so they come after the start."""

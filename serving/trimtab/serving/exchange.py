@@ -54,10 +54,10 @@ class Exchange:
         """
         app, head = self._app, self._head
         headers = head.headers
-        if app.keys is not None:
-            app.keys.check(head.authorization)
         if app.tracing is not None:
             self._trace = app.tracing.context(headers, head.codec.name)
+        if app.keys is not None:
+            app.keys.check(head.authorization)
         self.call = Call(head.own_id() or app.ids.fresh(), headers)
         if app.admission is not None:
             if at_once:

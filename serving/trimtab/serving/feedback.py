@@ -60,6 +60,10 @@ class Label(BaseModel):
     def _names_one(self) -> Label:
         if (self.id is None) == (self.key is None):
             raise ValueError("a label names its prediction by `id` or by `key`, one of the two")
+        for name in ("key", "value"):
+            text = getattr(self, name)
+            if isinstance(text, str) and not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+                raise ValueError(f"`{name}` holds half of a character (a lone surrogate)")
         if self.key == "" or (isinstance(self.key, str) and len(self.key) > 200):
             raise ValueError("a key is text of 1 to 200 characters, or a whole number")
         return self

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core.ids import PREDICTION_ID
-from trimtab.core.values import FLOAT32_MAX, ID_LENGTH
+from trimtab.core.values import FLOAT32_MAX, LENGTHS
 from trimtab.serving.explain import text_categories
 
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ def _text(field: Field, words: bool) -> Doc:
     text: Doc = {"type": "string"}
     if required:
         text["minLength"] = 1
-    if field.kind == "id":
-        text["maxLength"] = ID_LENGTH
+    if field.kind in LENGTHS:
+        text["maxLength"] = LENGTHS[field.kind]
     ways = [text]
     if not words:
         ways.append(dict(NUMBER))

@@ -9,14 +9,14 @@ from typing import Any
 from trimtab.core.errors import ModelError, RequestError
 
 MB = 1_000_000
-# Numbers of the block: their types and least values.
-_NUMBERS: tuple[tuple[str, Any, float], ...] = (
-    ("max_rows", int, 1),
-    ("max_body_mb", (int, float), 1e-6),
-    ("latency_ms", (int, float), 1),
-    ("deadline_ms", (int, float), 1),
-    ("batch_rows", int, 1),
-    ("batch_delay_ms", (int, float), 0),
+# Numbers of the block: their types, least and largest values.
+_NUMBERS: tuple[tuple[str, Any, float, float], ...] = (
+    ("max_rows", int, 1, 1e9),
+    ("max_body_mb", (int, float), 1e-6, 1e6),
+    ("latency_ms", (int, float), 1, 1e9),
+    ("deadline_ms", (int, float), 1, 1e9),
+    ("batch_rows", int, 1, 1e9),
+    ("batch_delay_ms", (int, float), 0, 1e9),
 )
 
 
@@ -74,11 +74,11 @@ def read_limits(project: Mapping[str, Any], version: str) -> Limits:
     if not isinstance(block, Mapping):
         raise _unreadable(version, block)
     found: dict[str, Any] = {}
-    for name, kind, least in _NUMBERS:
+    for name, kind, least, most in _NUMBERS:
         value = block.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, kind) or not value >= least:
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:
             raise _unreadable(version, f"{name}: {value!r}")
         found[name] = value
     if isinstance(block.get("page"), bool):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ from trimtab.core.errors import ProjectError
 if TYPE_CHECKING:
     from wsgiref.simple_server import WSGIServer
 
-# Scrapers that may wait for the one before them.
-SCRAPERS = 5
+# Connections that may wait for a server to take them.
+BACKLOG = 2048
 # Files that a server needs beside its connections: spool, store, model, metrics.
 SPARE_FILES = 128
 
@@ -29,11 +30,14 @@ def listen(host: str, port: int) -> socket.socket:
     return _bind(host, port, shared=False)
 
 
-def listen_shared(host: str, port: int, count: int) -> list[socket.socket]:
+def listen_shared(host: str, port: int, count: int) -> tuple[list[socket.socket], socket.socket]:
     """Several sockets on one port, one for each worker; the kernel spreads connections over those that listen.
 
     Each worker has a queue of its own, which outlives it in the process that made the socket: connections that wait
     there when a worker dies are taken by the one started in its place.
+
+    Returns:
+        the sockets, and what keeps others from sharing the port until it is closed.
 
     Raises:
         ProjectError: as `listen`.
@@ -41,12 +45,26 @@ def listen_shared(host: str, port: int, count: int) -> list[socket.socket]:
     # Sockets that may share a port would also share it with another server of the same user: look first.
     with listen(host, port) as free:
         port = free.getsockname()[1]
-    return [_bind(host, port, shared=True) for _ in range(count)]
+        guard = _guard(host, port)
+    return [_bind(host, port, shared=True) for _ in range(count)], guard
+
+
+def _guard(host: str, port: int) -> socket.socket:
+    """A name in the network namespace that only one process can hold: Linux's abstract sockets."""
+    guard = socket.socket(socket.AF_UNIX)
+    if sys.platform == "linux":
+        try:
+            guard.bind(f"\0trimtab-{port}")
+        except OSError as error:
+            guard.close()
+            raise _taken(host, port, error) from None
+    return guard
 
 
 def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
     if not 0 <= port <= 65535:  # the resolver would silently take it modulo 65536
         raise ProjectError("there is no such port", object=str(port), expected="0 to 65535")
+    bound: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
@@ -54,14 +72,23 @@ def _bind(host: str, port: int, *, shared: bool) -> socket.socket:
         if shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(address)
-    except OSError as error:
-        raise ProjectError(
-            "cannot listen there",
-            object=f"{host}:{port}",
-            got=error.strerror or str(error),
-            hint="choose another with --port, --metrics-port or --host",
-        ) from None
+        if not shared:
+            # At once: two sockets may be bound to one port as long as neither listens. What comes meanwhile waits.
+            bound.listen(BACKLOG)
+    except (OSError, UnicodeError) as error:
+        if bound is not None:
+            bound.close()
+        raise _taken(host, port, error) from None
     return bound
+
+
+def _taken(host: str, port: int, error: Exception) -> ProjectError:
+    return ProjectError(
+        "cannot listen there",
+        object=f"{host}:{port}",
+        got=getattr(error, "strerror", "") or str(error),
+        hint="choose another with --port, --metrics-port or --host",
+    )
 
 
 def allow_connections(count: int) -> int:
@@ -92,7 +119,6 @@ def serve_metrics(
         model: the model's name, a label of nearly every metric.
         dumps: what `Metrics.dump` gave, of each worker.
     """
-    bound.listen(SCRAPERS)
     ending, end = os.pipe()
 
     def work() -> None:
@@ -117,6 +143,7 @@ def serve_metrics(
 
 
 def _metrics_server(bound: socket.socket, model: str, dumps: Callable[[], Iterable[dict[str, Any]]]) -> WSGIServer:
+    from socketserver import ThreadingMixIn
     from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
     from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -124,14 +151,20 @@ def _metrics_server(bound: socket.socket, model: str, dumps: Callable[[], Iterab
     from trimtab.serving.scrape import Scrape
 
     class Quiet(WSGIRequestHandler):
-        timeout = 10  # a scraper that connects and says nothing must not hold up the next
+        timeout = 10
 
         def log_message(self, format: str, *args: Any) -> None:
             """Scrapes are not worth a line."""
 
+    class Server(ThreadingMixIn, WSGIServer):  # a slow scraper holds up nobody
+        daemon_threads, block_on_close = True, False
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A scraper that breaks off is not worth a line either."""
+
     registry = CollectorRegistry()
     Scrape(registry, model, dumps)
-    server = WSGIServer(("", 0), Quiet, bind_and_activate=False)
+    server = Server(("", 0), Quiet, bind_and_activate=False)
     server.timeout = 1.0  # who asked may be gone again
     server.socket.close()
     server.socket = bound

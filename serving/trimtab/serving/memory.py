@@ -12,9 +12,9 @@ from collections import deque
 from trimtab.core.errors import RequestError
 
 # Bodies that together hold more than so many of the largest are told to come later.
-BODIES = 8
+BODIES = 4
 # Parsing may take so many times the largest body.
-FACTOR = 16
+FACTOR = 10
 # Bytes of memory per byte of a body at the very worst; what is larger than `EXACT` is looked at instead.
 WORST = 42
 EXACT = 1 << 20

@@ -110,9 +110,7 @@ def run_server(
         )
         answer(config, settings, rest, metrics, ready)
     finally:
-        if _unshipped(config):
-            shipper.start()
-        shipper.finish()
+        shipper.finish(lambda: unshipped(config))
         close_metrics()
         leave_folder(config)
         owner.close()
@@ -192,11 +190,12 @@ def own_folder(config: ServerConfig) -> IO[bytes]:
 
 def leave_folder(config: ServerConfig) -> None:
     """Remove this start's folder when everything in it has been shipped; else the next start ships it."""
-    if not _unshipped(config):
+    if not unshipped(config):
         shutil.rmtree(config.home / config.name, ignore_errors=True)
 
 
-def _unshipped(config: ServerConfig) -> bool:
+def unshipped(config: ServerConfig) -> bool:
+    """Whether this start's spool holds what is not in the store."""
     folder = config.home / config.name
     return any(finished(folder / part, abandoned=True) for part in ("log", "labels"))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from trimtab.serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+
+# A sibling that ends is started again after so long, doubling up to half a minute until it reports something.
+FIRST_SECONDS = 0.5
 
 
 class Shipper:
@@ -40,8 +45,9 @@ class Shipper:
             }
         ).decode()
         self._stopping = threading.Event()
+        self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._watch, name="shipper", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="shipper", daemon=True)
 
     @property
     def pid(self) -> int | None:
@@ -50,18 +56,32 @@ class Shipper:
         return process.pid if process is not None and process.poll() is None else None
 
     def start(self) -> None:
-        """Start the sibling and the thread that watches it; nothing happens where they are."""
-        if self._process is not None:
-            return
-        self._process = self._spawn()
-        self._thread.start()
+        """Start the thread that keeps the sibling running; nothing happens where it does."""
+        if self._thread.ident is None:
+            self._thread.start()
 
-    def finish(self) -> None:
-        """Tell the sibling that nothing more is written; it ships what is left, for `drain_seconds` at most."""
-        self._stopping.set()
-        process = self._process
-        if process is None:
-            return
+    def finish(self, unshipped: Callable[[], bool]) -> None:
+        """Tell the sibling that nothing more is written; it ships what is left, for `drain_seconds` at most.
+
+        Args:
+            unshipped: whether something is left. A sibling that has died, or was never started, gets a successor.
+        """
+        with self._lock:
+            self._stopping.set()
+            process = self._process
+        failed = process is None or (self._end(process) and process.returncode != 0)
+        if self._thread.ident is not None:
+            self._thread.join(5)
+        if failed and unshipped():
+            with contextlib.suppress(OSError):
+                last = self._spawn()
+                counting = threading.Thread(target=self._read, args=(last,), daemon=True)
+                counting.start()
+                self._end(last)
+                counting.join(5)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> bool:
+        """Wait for its end; False where one had to be made."""
         assert process.stdin is not None
         process.stdin.close()
         try:
@@ -70,33 +90,48 @@ class Shipper:
             logger.error("the shipper does not end; what it has not shipped stays in the spool")
             process.kill()
             process.wait()
-        self._thread.join(5)
+            return False
+        return True
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "trimtab.serving.shipper", self._argument],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            process_group=0,  # what is sent to the server's group is not for it: the end of its input ends it
         )
 
-    def _watch(self) -> None:
-        delay = 0.5
+    def _keep(self) -> None:
+        """Start it, and start it again whenever it ends."""
+        delay = FIRST_SECONDS
         while True:
-            process = self._process
-            assert process is not None
-            assert process.stdout is not None
-            for line in process.stdout:
-                self._count(line)
-                delay = 0.5
-            process.stdout.close()
-            code = process.wait()
-            if self._stopping.is_set():
-                return
-            logger.error("the shipper ended with %d; it is started again", code)
+            try:
+                with self._lock:
+                    if self._stopping.is_set():
+                        return
+                    process = self._process = self._spawn()
+            except OSError as error:
+                logger.error("the shipper cannot be started: %s; it is tried again", error)
+            else:
+                if self._read(process):
+                    delay = FIRST_SECONDS
+                code = process.wait()
+                if self._stopping.is_set():
+                    return
+                logger.error("the shipper ended with %d; it is started again", code)
             if self._stopping.wait(delay):
                 return
             delay = min(30.0, delay * 2)
-            self._process = self._spawn()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> bool:
+        """Count what it reports until it ends; returns whether it reported anything."""
+        assert process.stdout is not None
+        said = False
+        for line in process.stdout:
+            self._count(line)
+            said = True
+        process.stdout.close()
+        return said
 
     def _count(self, line: bytes) -> None:
         try:

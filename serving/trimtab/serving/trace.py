@@ -106,6 +106,18 @@ class Tracing:
             self._spans.close()
 
 
+def echoes(headers: Mapping[bytes, bytes]) -> Headers:
+    """What an answer beside predict and infer carries: the request's id and trace, as far as they are well formed."""
+    given, parent = headers.get(b"x-request-id"), headers.get(b"traceparent")
+    found: Headers = []
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        found.append((b"x-request-id", given))
+    trace_id, _, flags = read_parent(parent)
+    if trace_id:
+        found.append((b"traceparent", f"00-{trace_id}-{os.urandom(8).hex()}-{flags}".encode()))
+    return found
+
+
 def read_parent(header: bytes | None) -> tuple[str, str, str]:
     """Trace, parent and flags of a `traceparent` header; empty where it is none, as the standard asks.
 

@@ -25,7 +25,7 @@ import orjson
 from trimtab.core.errors import TrimtabError
 from trimtab.serving.listening import listen, listen_shared, serve_metrics
 from trimtab.serving.metrics import Metrics
-from trimtab.serving.process import DRAIN, FORCE, START_SECONDS, Ready, leave_folder, own_folder
+from trimtab.serving.process import DRAIN, FORCE, START_SECONDS, Ready, leave_folder, own_folder, unshipped
 from trimtab.serving.scrape import added, ended
 from trimtab.serving.supervisor import Shipper
 from trimtab.serving.worker import to_json
@@ -169,7 +169,7 @@ def run_workers(
     on_ready: Callable[[Ready], None] | None = None,
 ) -> None:
     """Keep `config.workers` workers until SIGTERM or SIGINT; arguments and errors as `process.run_server`."""
-    sockets = listen_shared(config.host, config.port, config.workers)
+    sockets, guard = listen_shared(config.host, config.port, config.workers)
     metrics_socket = listen(config.host, config.metrics_port)
     ports = sockets[0].getsockname()[1], metrics_socket.getsockname()[1]
     # Signals and news of the workers are bytes in one pipe, so that a signal needs no lock.
@@ -208,7 +208,8 @@ def run_workers(
         _drain(workers, reader, config.drain_seconds + GRACE_SECONDS)
         for bound in sockets:
             bound.close()
-        shipper.finish()
+        guard.close()
+        shipper.finish(lambda: unshipped(config))
         close_metrics()
         leave_folder(config)
         owner.close()
