@@ -19,7 +19,7 @@ from tests.serving.bundles import Place, Running, free_ports, running
 
 from trimtab.client import AsyncClient, Client, calls
 from trimtab.core import labels, predictions
-from trimtab.core.errors import RequestError
+from trimtab.core.errors import ProjectError, RequestError
 from trimtab.core.ids import uuid7
 
 IMAGES = np.random.default_rng(0).uniform(0, 16, (3, 8, 8)).astype(np.float32)
@@ -94,6 +94,12 @@ def test_refusals_are_errors_with_their_sentence(client: Client, server: Running
     with pytest.raises(RequestError, match="bearer token") as caught, Client(server.url) as stranger:
         stranger.feedback("digits", [{"key": "k", "value": 1}])
     assert caught.value.status == 401
+
+
+@pytest.mark.parametrize("wrong", [{"rows": 0}, {"rows": -1}, {"connections": 0}])
+def test_a_client_that_could_send_nothing_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ProjectError, match="1 at least"):
+        Client("http://127.0.0.1:1", **wrong)  # type: ignore[arg-type]
 
 
 def test_ready_tells_and_never_raises(client: Client) -> None:

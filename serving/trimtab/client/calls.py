@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from trimtab.core.errors import RequestError
+from trimtab.core.errors import ProjectError, RequestError
 from trimtab.core.ids import parse_prediction_id, uuid7
 from trimtab.core.records import rfc3339
 
@@ -70,6 +70,9 @@ class Calls:
 
     def __init__(self, url: str, token: str = "", *, timeout: float = 10.0, retries: int = 3, budget: float = 0.2,
                  rows: int = 1000, connections: int = 8) -> None:  # fmt: skip
+        for name, least in (("rows", rows), ("connections", connections)):
+            if least < 1:
+                raise ProjectError("that cannot be", object=name, expected="1 at least", got=str(least))
         self.url, self.retries, self.rows, self.timeout = url.rstrip("/"), retries, rows, timeout
         self._budget, self._earned, self.connections = budget, RESERVE, connections
         self._auth = {"authorization": f"Bearer {token}"} if token else {}
