@@ -98,7 +98,7 @@ def test_refusals_are_errors_with_their_sentence(client: Client, server: Running
 
 @pytest.mark.parametrize("wrong", [{"rows": 0}, {"rows": -1}, {"connections": 0}])
 def test_a_client_that_could_send_nothing_is_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ProjectError, match="1 at least"):
+    with pytest.raises(ProjectError, match="are 1 at least"):
         Client("http://127.0.0.1:1", **wrong)  # type: ignore[arg-type]
 
 

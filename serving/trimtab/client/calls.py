@@ -70,9 +70,8 @@ class Calls:
 
     def __init__(self, url: str, token: str = "", *, timeout: float = 10.0, retries: int = 3, budget: float = 0.2,
                  rows: int = 1000, connections: int = 8) -> None:  # fmt: skip
-        for name, least in (("rows", rows), ("connections", connections)):
-            if least < 1:
-                raise ProjectError("that cannot be", object=name, expected="1 at least", got=str(least))
+        if min(rows, connections) < 1:
+            raise ProjectError("rows and connections are 1 at least", object="Client", got=f"{rows} and {connections}")
         self.url, self.retries, self.rows, self.timeout = url.rstrip("/"), retries, rows, timeout
         self._budget, self._earned, self.connections = budget, RESERVE, connections
         self._auth = {"authorization": f"Bearer {token}"} if token else {}
