@@ -71,5 +71,7 @@ def examine(where: Where) -> Iterator[Finding]:
             yield from check(where)
         except TrimtabError as error:
             yield Finding(name, "failed", error.sentence())
+        except OSError as error:  # a file that this user may not read, say
+            yield Finding(name, "failed", f"{error.filename or 'a file'}: {error.strerror or error}")
         except Exception as error:  # noqa: BLE001 - what breaks one check must not hide the others
             yield Finding(name, "failed", f"the check broke: {type(error).__name__}: {error}", "please report it")
