@@ -31,7 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0+cpu" \
 	    $(if $(TRIMTAB_TORCH_INDEX),--extra-index-url "$(TRIMTAB_TORCH_INDEX)") $(if $(TRIMTAB_TORCH_WHEELS),--find-links "$(TRIMTAB_TORCH_WHEELS)"); fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r <($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")')
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[all]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@$(BIN)/python -m compileall -q -j 2 components pipelines serving monitoring
 	@touch $(STAMP)
 	@echo "== setup: done, try $(BIN)/trimtab --help"
