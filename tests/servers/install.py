@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.servers import install_browser, install_prometheus
+from tests.servers.kubernetes import install as install_kubernetes
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / ".servers"
@@ -20,7 +21,12 @@ MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
 
 def main(folder: Path = FOLDER) -> int:
     """Install what is not there; 0 when tests have their servers."""
-    return minio(folder) or install_prometheus.install(folder / "prometheus") or install_browser.install()
+    return (
+        minio(folder)
+        or install_prometheus.install(folder / "prometheus")
+        or install_browser.install()
+        or install_kubernetes.install(folder / "kubernetes")
+    )
 
 
 def minio(folder: Path) -> int:

@@ -1,0 +1,69 @@
+"""Fixtures: `cluster_api` (a Kubernetes API), `cluster_node` (a whole node), a namespace in each.
+
+TRIMTAB_TEST_KUBECONFIG names any other Kubernetes: its administrator's kubeconfig. CRDs that it lacks are put there
+for the tests and removed after them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from tests.servers.kubernetes.api_server import ApiServer
+from tests.servers.kubernetes.cluster import BIN, Cluster
+
+_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+
+
+def described() -> str:
+    """Which Kubernetes tests use, for the head of pytest's report."""
+    given = os.environ.get("TRIMTAB_TEST_KUBECONFIG")
+    return given or lacking() or f"built, in {BIN.parent.name}/"
+
+
+def lacking(programs: tuple[str, ...] = _PROGRAMS) -> str:
+    """Why there is no Kubernetes to test with; empty when there is."""
+    missing = [p for p in programs if not (BIN / p).exists()]
+    return f"no {', '.join(missing)}: run `make servers`, or set TRIMTAB_TEST_KUBECONFIG=<file>" if missing else ""
+
+
+def without(why: str) -> NoReturn:
+    """Where there is none: skip with the reason shown, and fail where CI counts on it."""
+    if os.environ.get("CI"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def given(folder: Path) -> Cluster | None:
+    """The Kubernetes that TRIMTAB_TEST_KUBECONFIG names."""
+    named = os.environ.get("TRIMTAB_TEST_KUBECONFIG")
+    return Cluster(Path(named), folder) if named else None
+
+
+@pytest.fixture(scope="session")
+def cluster_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A real Kubernetes API with our CRDs: nothing runs on it where it is ours."""
+    folder = tmp_path_factory.mktemp("kubernetes")
+    if other := given(folder):
+        other.apply_crds()
+        yield other
+        other.remove_crds()
+        return
+    if why := lacking():
+        without(why)
+    server = ApiServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def namespace(cluster_api: Cluster) -> Iterator[str]:
+    """A namespace of its own for one test, Pod Security `restricted`, on `cluster_api`."""
+    with cluster_api.namespace() as name:
+        yield name
