@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests import slow
 from tests.servers.fixtures import described, moto, s3
 from tests.servers.kubernetes.fixtures import cluster_api, namespace
 
@@ -21,12 +22,23 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where the servers that tests use are to be found.
-KEPT = {"TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN", "TRIMTAB_TEST_CHROMIUM", "TRIMTAB_TEST_KUBECONFIG"}
+KEPT = {"TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN", "TRIMTAB_TEST_CHROMIUM", "TRIMTAB_TEST_KUBECONFIG", slow.END}
 
 
 def pytest_report_header() -> str:
     """Say which S3 the tests use, or that there is none."""
     return f"S3: {described()}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of slow tests: what only they show comes first."""
+    items.sort(key=slow.place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """No slow test begins when the time for them is over."""
+    slow.begin(item)
 
 
 @pytest.fixture(autouse=True)
