@@ -1,6 +1,7 @@
 """A pinned Kubernetes in `.servers/kubernetes/`: programs built with Go out of `go.mod`, CRDs, Debian's node packages.
 
-`bin/` holds etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl and coredns.
+`bin/` holds etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl, coredns and
+a pause of our own.
 Without root, or without Debian's packages, the API server is still there; a node is not, and that is said.
 """
 
@@ -36,7 +37,7 @@ WAY_ROUND = "  Any Kubernetes will do instead: TRIMTAB_TEST_KUBECONFIG=<kubeconf
 
 def stamp() -> str:
     """What is to be built, as one line: built again when it differs."""
-    pinned = (HERE / "go.mod").read_bytes() + (HERE / "go.sum").read_bytes() + COREDNS.encode()
+    pinned = b"".join((HERE / part).read_bytes() for part in ("go.mod", "go.sum", "pause/main.go")) + COREDNS.encode()
     sources = repr(sorted(crds.SOURCES.items())).encode()
     return f"{version()} {hashlib.sha256(pinned + sources).hexdigest()[:16]}\n"
 
@@ -93,13 +94,14 @@ def _build(folder: Path) -> str:
         for part, value in zip(("gitMajor", "gitMinor"), version()[1:].split("."), strict=False):
             flags += f" -X k8s.io/component-base/version.{part}={value}"
         made = _go(HERE, "build", f"-ldflags={flags}", "-o", f"{build}/", "tool", GOFLAGS="-mod=readonly")
+        made = made or _go(HERE, "build", "-ldflags=-s -w", "-o", f"{build}/pause", "./pause")
         made = made or _go(Path(build), "install", "-ldflags=-s -w", COREDNS, GOBIN=build)
         if made:
             return made
         # Go calls a program by the last part of its module's path: etcd's is go.etcd.io/etcd/server/v3.
         (Path(build) / "server").rename(Path(build) / "etcd")
         (folder / "bin").mkdir(exist_ok=True)
-        for program in (*PROGRAMS, "coredns"):
+        for program in (*PROGRAMS, "coredns", "pause"):
             (Path(build) / program).replace(folder / "bin" / program)
     return ""
 
