@@ -84,6 +84,7 @@ class Stream:
         now: time of the newest row.
         files: log and label files written.
         kept: rows answered, as (ids, keys, truths, last time).
+        model: the model's name.
     """
 
     store: Store
@@ -94,6 +95,7 @@ class Stream:
     files: int = 0
     rows: int = 0
     kept: list[tuple[list[str], list[str], list[str], datetime]] = field(default_factory=list)
+    model: str = MODEL
 
     def publish(self, seed: int = 0) -> str:
         """A version with a reference of its own, promoted."""
@@ -107,16 +109,16 @@ class Stream:
         (folder / "expected.json").write_text(json.dumps({}))
         (folder / "report.html").write_text("<p>report</p>")
         project = {
-            "name": MODEL,
+            "name": self.model,
             "windows": self.windows,
             "fields": [{"name": "order", "kind": "id"}],
         }
         version = bundle.publish_bundle(
-            self.store, MODEL, folder, KEY, metrics={}, threshold=None, lineage={}, project=project
+            self.store, self.model, folder, KEY, metrics={}, threshold=None, lineage={}, project=project
         )
-        state = ledger.state(self.store, MODEL)
+        state = ledger.state(self.store, self.model)
         for event in ("published", "promoted"):
-            after = ledger.append(self.store, MODEL, event, version, expect=state, who="test", why="test")
+            after = ledger.append(self.store, self.model, event, version, expect=state, who="test", why="test")
             assert after is not None
             state = after
         return version
@@ -139,7 +141,7 @@ class Stream:
             }
         )
         for part in predictions.split_hours(table):
-            predictions.write_log(self.store, MODEL, version, server, self.files, part)
+            predictions.write_log(self.store, self.model, version, server, self.files, part)
             self.files += 1
         self.rows += n
         self.now = times[-1] + timedelta(seconds=1)
@@ -165,5 +167,5 @@ class Stream:
                 "source": pa.array(["test"] * n, pa.string()),
             }
         )
-        labels.write_labels(self.store, MODEL, "s", self.files, table)
+        labels.write_labels(self.store, self.model, "s", self.files, table)
         self.files += 1

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_ABOUT: ContextVar[Mapping[str, str] | None] = ContextVar("about", default=None)
+
+
+@contextlib.contextmanager
+def about(**fields: str) -> Iterator[None]:
+    """Lines logged in this block, by this thread, carry these fields (`model`, for one process of many models)."""
+    token = _ABOUT.set({**(_ABOUT.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _ABOUT.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,6 +41,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **self.context,
+            **(_ABOUT.get() or {}),
             **{k: v for k, v in vars(record).items() if k not in _STANDARD},
         }
         if record.exc_info:

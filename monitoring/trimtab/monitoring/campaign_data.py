@@ -39,6 +39,14 @@ class Readers:
             self.known[key] = LogReader(store, model, about.key_field)
         return self.known[key]
 
+    def holds(self, model: str) -> bool:
+        """Whether something of this model's log is kept."""
+        return any(name == model for name, _ in self.known)
+
+    def forget(self, model: str) -> None:
+        """Keep nothing of this model's log."""
+        self.known = {key: reader for key, reader in self.known.items() if key[0] != model}
+
 
 @dataclass(frozen=True)
 class Picked:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
-from trimtab.core import bundle
-from trimtab.core.errors import TrimtabError
+import pyarrow as pa
+
+from trimtab.core import ledger
 from trimtab.core.launch import Launcher
 from trimtab.monitoring import campaign, overview
 from trimtab.monitoring.actuators import Actuator
 from trimtab.monitoring.campaign_data import Readers
 from trimtab.monitoring.campaign_gain import Gains
 from trimtab.monitoring.campaign_open import Answer
+from trimtab.monitoring.campaign_records import newest
 from trimtab.monitoring.controller import Controller
+from trimtab.monitoring.models import POLLS, Models
 from trimtab.monitoring.replay import Replays
 from trimtab.monitoring.shared_work import SharedWork
+from trimtab.monitoring.turns import Turns, fails
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
-
-# After a failed round the next one waits longer, up to this factor of the poll interval.
-BACKOFF = 20
-_log = logging.getLogger(__name__)
 
 
 class HookService:
@@ -35,8 +34,8 @@ class HookService:
         store: the store.
         launcher: starts pipeline runs.
         actuator: the place where versions serve.
-        models: names of the models; none takes every model of the store.
-        poll_seconds: pause between two rounds.
+        models: names of the models; none takes every model of the store, also those that come later.
+        poll_seconds: pause between two steps of a model.
     """
 
     def __init__(
@@ -50,8 +49,9 @@ class HookService:
         self.store = store
         self.launcher = launcher
         self.actuator = actuator
-        self.names = tuple(models)
-        self.poll_seconds = poll_seconds
+        self._models = Models(store, models, POLLS * poll_seconds)
+        self._turns = Turns(poll_seconds)
+        self._failures = 0
         self.readers = Readers()
         self.replays = Replays()
         self.gains = Gains(store, self.readers)
@@ -62,8 +62,12 @@ class HookService:
         self._thread: threading.Thread | None = None
 
     def models(self) -> list[str]:
-        """The models that are looked after."""
-        return list(self.names) if self.names else bundle.list_models(self.store)
+        """The models that are looked after, as the store has them now."""
+        return self._models.names(now=True)
+
+    def known(self) -> list[str]:
+        """The models that are looked after, as the store had them a few steps ago: costs nothing."""
+        return self._models.names()
 
     def answers(self, asked: Mapping[str, str]) -> dict[str, Answer]:
         """Answer alerts that came together, one look at each model.
@@ -107,7 +111,21 @@ class HookService:
         if not moved and (opened := self.gains.step(model)):
             moved = [opened, *stepper.step()]
         self.waiting[model] = stepper.waiting
-        return done + moved + (controller.step() if moved else [])
+        done += moved + (controller.step() if moved else [])
+        self._rest(model)
+        return done
+
+    def _rest(self, model: str) -> None:
+        """Let go of the log that was read and answered, where nothing is tried and no campaign is open."""
+        if not self.readers.holds(model) and not self.replays.holds(self.store, model):
+            return
+        state = ledger.state(self.store, model)
+        at = newest(self.store, model)
+        if state.canary or state.shadow or (at is not None and not at.closed):
+            return
+        self.readers.forget(model)
+        self.replays.forget(self.store, model)
+        pa.default_memory_pool().release_unused()
 
     def start(self) -> None:
         """Step in a thread until `stop`."""
@@ -121,35 +139,26 @@ class HookService:
         if self._thread is not None:
             self._thread.join(timeout=10)
 
-    def _run(self) -> None:
-        failures = 0
-        while not self._stopped.is_set():
-            self._nudged.clear()
-            failures = failures + 1 if self._failing_round() else 0
-            if failures:
-                self._stopped.wait(self.poll_seconds * min(2**failures, BACKOFF))
-            else:
-                self._nudged.wait(self.poll_seconds)
+    def turn(self) -> tuple[bool, float]:
+        """Step every model whose turn it is; no model's trouble keeps the others from theirs.
 
-    def _failing_round(self) -> bool:
-        """One round in which no model's trouble keeps the others from their step; whether any had trouble."""
-        trouble = False
-        try:
-            names = self.models()
-        except TrimtabError as error:
-            _log.error(error.sentence(), extra={"kind": error.kind})
-            return True
+        Returns:
+            Whether all went well, and seconds until the next turn.
+        """
+        names: list[str] = []
+        well = not fails(lambda: names.extend(self.known()))
+        self._failures = 0 if well else self._failures + 1
         for model in names:
-            try:
-                self.step(model)
-            except TrimtabError as error:
-                trouble = True
-                _log.error(error.sentence(), extra={"kind": error.kind, "model": model})
-            except Exception:  # noqa: BLE001 - said with its traceback, and tried again
-                # A fault of ours must not end the process that guards the rollouts: said, and tried again.
-                trouble = True
-                _log.exception("a step failed", extra={"model": model})
-        return trouble
+            if self._turns.due(model) and not self._stopped.is_set():
+                well = self._turns.take(model, lambda one=model: self.step(one)) and well  # type: ignore[misc]
+        return well, self._turns.wait(names) if names else self._turns.pause(self._failures)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            if self._nudged.is_set():
+                self._nudged.clear()
+                self._turns.hurry()
+            self._nudged.wait(self.turn()[1])
 
 
 def serve(service: HookService, app: Any, host: str, port: int) -> None:

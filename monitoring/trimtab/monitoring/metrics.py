@@ -13,7 +13,7 @@ from trimtab.monitoring.verdict import ORDER
 from trimtab.monitoring.windows import Verdict
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry, Gauge
+    from prometheus_client import CollectorRegistry, Counter, Gauge
 
     from trimtab.monitoring.log_health import LogHealth
 
@@ -122,6 +122,15 @@ class WatchMetrics:
             _remove(gauge, {"model": model, "version": version})
         self._fields.pop((model, version), None)
 
+    def forget_model(self, model: str) -> None:
+        """A model that is gone leaves the registry."""
+        of_versions = (self.verdict, self.effect, self.performance, self.errors, self.calibration, self.since)
+        of_model = (self.last, self.look, self.missing, self.ahead, self.files)
+        for gauge in (*of_versions, *of_model, self.contradicted, self.coverage, self.delay):
+            _remove(gauge, {"model": model})
+        self._fields = {place: names for place, names in self._fields.items() if place[0] != model}
+        self._counted = {place: count for place, count in self._counted.items() if place[0] != model}
+
     def _show_fields(self, model: str, version: str, fields: list[Moved]) -> None:
         kept = {f.name: f.effect for f in sorted(fields, key=lambda f: (f.p, -f.effect))[:FIELDS]}
         known = self._fields.setdefault((model, version), set())
@@ -132,10 +141,14 @@ class WatchMetrics:
         self._fields[model, version] = set(kept)
 
 
-def _remove(gauge: Gauge, labels: dict[str, str]) -> None:
-    for sample in next(iter(gauge.collect())).samples:
-        if labels.items() <= sample.labels.items():
-            gauge.remove(*(sample.labels[n] for n in gauge._labelnames))
+def _remove(gauge: Gauge | Counter, labels: dict[str, str]) -> None:
+    shown = {
+        tuple(sample.labels[name] for name in gauge._labelnames)
+        for sample in next(iter(gauge.collect())).samples
+        if labels.items() <= sample.labels.items()
+    }
+    for values in shown:
+        gauge.remove(*values)
 
 
 def _seconds(moment: datetime) -> float:

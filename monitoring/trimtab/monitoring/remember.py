@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 # Derived things may be made again, and a probe's keys are deleted.
 CHANGING = ("reports/", "probe/")
 LARGEST = 64 * 1024
-KEPT = 20_000
+# Records and bytes that are kept, at most; the longest unused are read again.
+KEPT, KEPT_BYTES = 20_000, 32 << 20
 
 
 class Remembering:
@@ -31,6 +32,7 @@ class Remembering:
         self.inner = inner
         self.url = inner.url
         self._known: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: str) -> bytes:
@@ -42,9 +44,10 @@ class Remembering:
         body = self.inner.get(key)
         if len(body) <= LARGEST and not key.startswith(CHANGING):
             with self._lock:
+                self._bytes += len(body) - len(self._known.get(key, b""))
                 self._known[key] = body
-                while len(self._known) > KEPT:
-                    self._known.popitem(last=False)
+                while len(self._known) > KEPT or self._bytes > KEPT_BYTES:
+                    self._bytes -= len(self._known.popitem(last=False)[1])
         return body
 
     def create(self, key: str, body: bytes) -> bool:
@@ -66,7 +69,7 @@ class Remembering:
     def delete(self, key: str) -> None:
         """See `Store.delete`; the key is forgotten."""
         with self._lock:
-            self._known.pop(key, None)
+            self._bytes -= len(self._known.pop(key, b""))
         self.inner.delete(key)
 
     def upload(self, path: Path, key: str) -> None:

@@ -290,6 +290,14 @@ class Replays:
             self.known[key] = Replay(store, model, trusted_keys(settings.load().trusted_keys))
         return self.known[key]
 
+    def holds(self, store: Store, model: str) -> bool:
+        """Whether versions and answers of this model are kept."""
+        return (store.url, model) in self.known
+
+    def forget(self, store: Store, model: str) -> None:
+        """Keep no version and no answer of this model."""
+        self.known.pop((store.url, model), None)
+
 
 def _chosen(rows: pa.Table) -> pa.Table:
     """The rows that are compared: the earliest labelled and the earliest unlabelled ones."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
+from trimtab.core import logs
 from trimtab.core.errors import DataError, NotFound
 from trimtab.core.records import read_record
 from trimtab.monitoring import explanation, verdict_page, windows
@@ -123,9 +124,13 @@ class Reporter:
             try:
                 if task is None or self._stopped:
                     return
-                self._draw(task)
+                with logs.about(model=task.model):
+                    self._draw(task)
             except Exception:  # noqa: BLE001 - a report that fails must not end the watch
-                _log.exception("a report could not be drawn", extra={"window": task.window if task else 0})
+                _log.exception(
+                    "a report could not be drawn",
+                    extra={"window": task.window if task else 0, "model": task.model if task else ""},
+                )
             finally:
                 self._queue.task_done()
 

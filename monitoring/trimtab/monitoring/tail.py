@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 # Files are looked for from so long before the newest known hour, and in the whole listing once in so long.
 OVERLAP = timedelta(hours=2)
 WHOLE_EVERY = timedelta(seconds=60)
+# A long log is listed whole less often: so many keys a second, on average, and no more.
+WHOLE_KEYS = 200
 # Tables of files not yet in a window are kept, up to so many bytes; beyond, they are read again when needed.
-CACHE_BYTES = 128 << 20
+CACHE_BYTES = 48 << 20
 _NAME = re.compile(r"(.+)-(\d{8,})\.parquet")
 
 
@@ -79,17 +81,18 @@ class NewFiles:
         self.seen = Seen()
         self._newest = ""
         self._whole: datetime | None = None
+        self._keys = 0
 
     def look(self, now: datetime) -> list[str]:
         """Keys not seen before, sorted; they count as seen now."""
         after = f"{self.prefix}{hour_of(self.since)}" if self.since else None
-        if self._whole is None or now - self._whole >= WHOLE_EVERY:
-            self._whole = now
-        elif self._newest:
+        whole = self._whole is None or now - self._whole >= max(WHOLE_EVERY, timedelta(seconds=self._keys / WHOLE_KEYS))
+        if not whole and self._newest:
             near = f"{self.prefix}{hour_of(parse_time(f'{self._newest}:00:00Z') - OVERLAP)}"
             after = max(after, near) if after else near
-        found = []
+        found, keys = [], 0
         for key in self.store.list(self.prefix, after=after):
+            keys += 1
             if key in self.seen:
                 continue
             self.seen.add(key)
@@ -97,6 +100,8 @@ class NewFiles:
             hour = key[len(self.prefix) :].partition("/")[0]
             if len(hour) == 13:  # a clock that is ahead must not hide what others write now
                 self._newest = max(self._newest, min(hour, hour_of(now)))
+        if whole:
+            self._whole, self._keys = now, keys
         return found
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from trimtab.core import ledger
-from trimtab.core.errors import StoreError, TrimtabError
+from trimtab.core.errors import StoreError
 from trimtab.core.records import utcnow
 from trimtab.monitoring import reference, windows
 from trimtab.monitoring.alarm import Alarm
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 # Newest windows over which the share of labelled rows is shown.
 COVERED = 10
-# After a failed look the next one waits longer, up to this factor of the poll interval.
-BACKOFF = 20
 _log = logging.getLogger(__name__)
 
 
@@ -137,19 +134,3 @@ class Watch:
             said.window,
             evidently=said.verdict != usual and not self.store.exists(drawn),
         )
-
-
-def run(watch: Watch, stop: threading.Event, poll_seconds: float) -> None:
-    """Step until told to stop; trouble is said in the log and tried again after a longer pause."""
-    failures = 0
-    while not stop.is_set():
-        try:
-            watch.step()
-            failures = 0
-        except TrimtabError as error:
-            failures += 1
-            _log.error(error.sentence(), extra={"kind": error.kind})
-        except Exception:  # noqa: BLE001 - a fault must not end the watch; it is said and tried again
-            failures += 1
-            _log.exception("a step of the watch failed")
-        stop.wait(poll_seconds * min(2**failures, BACKOFF) if failures else poll_seconds)

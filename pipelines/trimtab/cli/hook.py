@@ -53,7 +53,7 @@ def hook(
         [check_name(m) for m in models or []],
         poll_seconds,
     )
-    registry.register(HookCollector(store, service.models))
+    registry.register(HookCollector(store, service.known))
     if port == 0:
         with socket.socket() as free:
             free.bind((host, 0))
