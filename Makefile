@@ -11,11 +11,16 @@ TRIMTAB_TORCH_INDEX ?=
 TRIMTAB_TORCH_WHEELS ?=
 DEMO_ARGS ?=
 GRAFANA_ARGS ?=
+# Images: where they are pushed, wheels for the stage image, another base image, more of the script's arguments.
+REGISTRY ?=
+WHEELS ?=
+BASE ?=
+IMAGES_ARGS ?=
 PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean bench-drift bench-judge bench-loop bench-serving
+.PHONY: help setup servers demo grafana test test-slow lint format clean images bench-drift bench-judge bench-loop bench-serving
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -44,6 +49,10 @@ demo: setup ## the main job: the whole loop on this machine (DEMO_ARGS="--shuffl
 
 grafana: setup ## the dashboards in a real Grafana here (TRIMTAB_GRAFANA=<folder>, PATH or Docker; GRAFANA_ARGS="--check")
 	@$(BIN)/python -m dashboards.grafana $(GRAFANA_ARGS)
+
+images: ## the container images, tagged by content (REGISTRY=<host/path> pushes and prints digests, WHEELS=<folder>)
+	@$(PYTHON) manifests/images/build.py $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(WHEELS),--wheels "$(WHEELS)") \
+	  $(if $(TRIMTAB_TORCH_INDEX),--torch-index "$(TRIMTAB_TORCH_INDEX)") $(if $(BASE),--base "$(BASE)") $(IMAGES_ARGS)
 
 test: setup servers ## all tests but the long ones, under 10 minutes
 	@$(BIN)/python -m pytest -q -m "not campaign and not images and not cluster" $(PYTEST_ARGS)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import slow
-from tests.servers.fixtures import described, moto, s3
+from tests.servers.fixtures import described, docker, moto, s3
 from tests.servers.kubernetes.fixtures import cluster_api, namespace
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
 
-__all__ = ["cluster_api", "moto", "namespace", "s3"]
+__all__ = ["cluster_api", "docker", "moto", "namespace", "s3"]
 
 # Before any library reads them: more threads than cores make small fits 20 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,7 +22,10 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where the servers that tests use are to be found.
-KEPT = {"TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN", "TRIMTAB_TEST_CHROMIUM", "TRIMTAB_TEST_KUBECONFIG", slow.END}
+KEPT = {
+    *("TRIMTAB_TEST_S3", "TRIMTAB_PROMETHEUS_BIN", "TRIMTAB_TEST_CHROMIUM"),
+    *("TRIMTAB_TEST_DOCKER", "TRIMTAB_TEST_KUBECONFIG", slow.END),
+}
 
 
 def pytest_report_header() -> str:

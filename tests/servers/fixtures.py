@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from tests.servers import docker as dockers
+from tests.servers.docker import Docker
 from tests.servers.minio import BINARY, MinioServer
 
 from trimtab.core import settings
@@ -81,11 +83,11 @@ def described() -> str:
     return given or (f"MinIO from {BINARY.parent.name}/" if BINARY.exists() else NONE_THERE)
 
 
-def without() -> NoReturn:
-    """Where there is no S3: skip with the reason shown, and fail where CI counts on it."""
+def without(why: str = NONE_THERE) -> NoReturn:
+    """Where a server is missing: skip with the reason shown, and fail where CI counts on it."""
     if os.environ.get("CI"):
-        pytest.fail(NONE_THERE)
-    pytest.skip(NONE_THERE)
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @pytest.fixture(scope="session")
@@ -120,3 +122,12 @@ def moto() -> Iterator[S3]:
         yield S3(ours, "s3://trimtab")
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """A real dockerd, shared by the session, and by other sessions at the same time."""
+    if dockers.find() is None:
+        without(dockers.NONE_THERE)
+    with Docker() as daemon:
+        yield daemon

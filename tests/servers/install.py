@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.servers import install_browser, install_prometheus
+from tests.servers import install_browser, install_docker, install_prometheus
 from tests.servers.kubernetes import install as install_kubernetes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,7 @@ def main(folder: Path = FOLDER) -> int:
         minio(folder)
         or install_prometheus.install(folder / "prometheus")
         or install_browser.install()
+        or install_docker.install(folder / "docker")
         or install_kubernetes.install(folder / "kubernetes")
     )
 

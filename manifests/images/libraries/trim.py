@@ -1,0 +1,51 @@
+"""Take out of an image's packages what none of its processes loads: tests, headers, parts of pyarrow and torch."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+# pyarrow's Flight (RPC) and Substrait (query plans), and what only building against it needs.
+PYARROW = (
+    *("libarrow_flight.*", "libarrow_python_flight.*", "_flight.*", "libarrow_substrait.*", "_substrait.*"),
+    *("include", "src", "tests", "*.pyx", "*.pxd", "*.pxi", "includes"),
+)
+# Headers and static libraries: of use to a compiler alone, and there is none.
+TORCH = ("include", "share/cmake", "test", "bin", "lib/*.a")
+# Packages whose own tests are a part worth having back.
+TESTED = ("joblib", "matplotlib", "networkx", "numpy", "onnx", "pandas", "patsy", "plotly", "river", "scipy", "sklearn")
+TESTED += ("statsmodels", "sympy", "nltk", "fsspec", "torchmetrics")
+ONNX = ("backend/test", "test")
+KEPT = {"numpy/_core/tests/_natype.py", "numpy/testing/tests"}
+
+
+def main(image: str) -> None:
+    """Trim the packages of one image, and say how much that was."""
+    site = Path(sysconfig.get_paths()["purelib"])
+    chosen = [hit for pattern in PYARROW for hit in (site / "pyarrow").glob(pattern)]
+    chosen += [hit for pattern in ONNX for hit in (site / "onnx").glob(pattern)]
+    if image == "torch":
+        chosen += [hit for pattern in TORCH for hit in (site / "torch").glob(pattern)]
+        chosen += list((site / "nvidia").glob("**/include"))
+    for package in TESTED:
+        chosen += [hit for hit in (site / package).glob("**/tests") if hit.is_dir()]
+    freed = sum(_remove(path) for path in chosen)
+    print(f"{image}: trimmed {freed / 1e6:.0f} MB")
+
+
+def _remove(path: Path) -> int:
+    if not path.exists() and not path.is_symlink():
+        return 0  # inside a folder that has gone already
+    if path.is_dir() and not path.is_symlink():
+        size = sum(file.lstat().st_size for file in path.rglob("*"))
+        shutil.rmtree(path)
+        return size
+    size = path.lstat().st_size
+    path.unlink()
+    return size
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

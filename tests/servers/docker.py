@@ -1,0 +1,259 @@
+"""A real dockerd for the tests, over `.servers/docker/`: Debian's, without bridge or iptables, shared by sessions.
+
+The first session that needs it starts it, others that come meanwhile use the same, and the last one to go ends it:
+each holds a shared lock on a file while it works. `TRIMTAB_TEST_DOCKER=unix:///var/run/docker.sock` names a daemon of
+the user's instead; it is left running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".servers" / "docker"
+CLIENTS = ("/usr/bin/docker", "docker")  # a newer client elsewhere on PATH may lack the plugin that builds
+NONE_THERE = (
+    "no dockerd to test with: run `make servers` as root on Debian or Ubuntu (installs docker.io), or name a daemon: "
+    "TRIMTAB_TEST_DOCKER=unix:///var/run/docker.sock"
+)
+_READY_SECONDS, _END_SECONDS = 60.0, 60.0
+
+
+def find() -> str | None:
+    """The daemon's program, or the address of the user's own daemon; None where there is neither."""
+    if given := os.environ.get("TRIMTAB_TEST_DOCKER"):
+        return given
+    return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/sbin") if os.geteuid() == 0 else None
+
+
+class Docker:
+    """A Docker daemon, and what tests ask of it.
+
+    Attributes:
+        host: its address, for `DOCKER_HOST`.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self.folder = folder.resolve()  # a socket's path has 108 characters at most
+        self._given = os.environ.get("TRIMTAB_TEST_DOCKER", "")
+        self.host = self._given or f"unix://{self.folder}/docker.sock"
+        self._users: IO[str] | None = None
+        self._built: dict[str, str] = {}
+
+    def __enter__(self) -> Docker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment in which clients, KFP's DockerRunner among them, find this daemon."""
+        return {**os.environ, "DOCKER_HOST": self.host, "DOCKER": _client(), "DOCKER_CONFIG": str(self.folder / "conf")}
+
+    def start(self) -> None:
+        """Start the daemon, or join the sessions that use it.
+
+        Raises:
+            RuntimeError: it did not come up; its last words are in the message.
+        """
+        if self._given:
+            self("version")
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._turn():
+            self._users = (self.folder / "users.lock").open("a")
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            if not self._answers():
+                self._launch()
+
+    def stop(self) -> None:
+        """Leave the daemon; it ends when nobody else uses it."""
+        if self._users is None:
+            return
+        with self._turn():
+            users, self._users = self._users, None
+            try:
+                fcntl.flock(users, fcntl.LOCK_UN)
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+            else:
+                self._end()
+            finally:
+                users.close()
+
+    def __call__(self, *words: str, check: bool = True, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run the docker client.
+
+        Raises:
+            AssertionError: it failed, and `check` says that it may not; with what it said.
+        """
+        done = subprocess.run(
+            [_client(), *words],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+            stdin=subprocess.DEVNULL,
+        )
+        if check and done.returncode:
+            said = (done.stdout + done.stderr)[-3000:]
+            raise AssertionError(f"docker {' '.join(words[:6])} … failed (exit {done.returncode}): {said}")
+        return done
+
+    def build(self, target: str, *, root: Path = ROOT, again: bool = False) -> str:
+        """Build one of our images by the script that users run; instant when nothing has changed.
+
+        Args:
+            target: `server`, `monitor` or `stage`.
+            root: the sources.
+            again: ask the builder once more, although this object has built the target.
+
+        Returns:
+            The image's name, `trimtab-<target>:<version>-<12 hex of its id>`.
+        """
+        if root == ROOT and not again and target in self._built:
+            return self._built[target]
+        script = str(root / "manifests" / "images" / "build.py")
+        words = [sys.executable, script, "--root", str(root), "--network", "host", target]
+        base = self.base()
+        words += ["--base", base] if base else []
+        done = subprocess.run(words, env=self.environ, capture_output=True, text=True, check=False, timeout=1500)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-6000:]}"
+        name = done.stdout.split()[-1]
+        if root == ROOT:
+            self._built[target] = name
+        return name
+
+    def base(self) -> str:
+        """The base image made by `make servers` where no registry is reachable; empty: the one that is pinned."""
+        archive = self.folder / "base.tar"
+        if self._given or not archive.exists():
+            return ""
+        stamp = str(archive.stat().st_mtime_ns)
+        known = self("images", "--quiet", "--no-trunc", f"trimtab-base:{stamp}").stdout.split()
+        if not known:
+            self("import", str(archive), f"trimtab-base:{stamp}")
+        return f"trimtab-base:{stamp}"
+
+    def identity(self, image: str) -> str:
+        """The id of an image, 64 hex."""
+        said = self("image", "inspect", "--format", "{{.Id}}", image).stdout
+        return said.strip().removeprefix("sha256:")
+
+    def size(self, image: str) -> int:
+        """Unpacked bytes of an image's layers."""
+        return int(self("image", "inspect", "--format", "{{.Size}}", image).stdout)
+
+    def save(self, image: str, path: Path | None = None) -> Path:
+        """An image as a docker-archive tar, for `ctr -n k8s.io images import`; kept by the image's id.
+
+        Args:
+            image: its name; the name goes into the archive.
+            path: the file to write; by default one below `.servers/docker/saved/`, made once. Older archives of the
+                same name are removed: they are large.
+        """
+        if path is not None:
+            self("save", "--output", str(path), image, seconds=900)
+            return path
+        kept = self.folder / "saved" / f"{image.partition(':')[0]}-{self.identity(image)[:12]}.tar"
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            for older in kept.parent.glob(f"{image.partition(':')[0]}-*.tar"):
+                older.unlink()
+            part = kept.with_suffix(f".{os.getpid()}")
+            self("save", "--output", str(part), image, seconds=900)
+            part.replace(kept)
+        return kept
+
+    def run(
+        self, image: str, *command: str, options: tuple[str, ...] = (), check: bool = True, seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a container to its end, without a network unless the options name one, and remove it."""
+        network = () if any(option.startswith("--network") for option in options) else ("--network=none",)
+        return self("run", "--rm", *network, *options, image, *command, check=check, seconds=seconds)
+
+    @contextlib.contextmanager
+    def container(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Iterator[str]:
+        """A running container's id; it is removed at the end."""
+        network = () if any(option.startswith("--network") for option in options) else ("--network=none",)
+        started = self("run", "--detach", *network, *options, image, *command).stdout.strip()
+        try:
+            yield started
+        finally:
+            self("rm", "--force", "--volumes", started, check=False)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Alone among all that start or end the daemon."""
+        with (self.folder / "start.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _answers(self) -> bool:
+        return self("version", "--format", "{{.Server.Version}}", check=False, seconds=20).returncode == 0
+
+    def _launch(self) -> None:
+        program = find()
+        if program is None:
+            raise RuntimeError(NONE_THERE)
+        here = self.folder
+        log = here / "dockerd.log"
+        command = [program, "--data-root", f"{here}/data", "--exec-root", f"{here}/exec", "-p", f"{here}/pid"]
+        command += ["-H", self.host, "--storage-driver", "overlay2", "--bridge=none", "--iptables=false"]
+        command += ["--ip6tables=false", "--ip-forward=false", "--ip-masq=false"]
+        (here / "pid").unlink(missing_ok=True)
+        with log.open("w") as out:
+            # A session of its own: one that is interrupted does not take the daemon from the others.
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, close_fds=True
+            )
+        deadline = time.monotonic() + _READY_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            if self._answers():
+                return
+            time.sleep(0.2)
+        process.kill()
+        process.wait()
+        raise RuntimeError(f"dockerd did not come up: {log.read_text()[-3000:]}")
+
+    def _end(self) -> None:
+        """End the daemon, and wait until its socket is gone."""
+        file = self.folder / "pid"
+        if not file.exists():
+            return
+        number = int(file.read_text())
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(number, signal.SIGTERM)
+        deadline = time.monotonic() + _END_SECONDS
+        while time.monotonic() < deadline and _runs(number):
+            time.sleep(0.1)
+
+
+def _runs(number: int) -> bool:
+    """Whether a process runs; one of our own children that has ended is collected."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitpid(number, os.WNOHANG)[0] == number:
+            return False
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _client() -> str:
+    return next(filter(None, map(shutil.which, CLIENTS)), "docker")
