@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trimtab.monitoring.alerts.alertmanager import configuration
 from trimtab.monitoring.alerts.docs import table
+from trimtab.monitoring.alerts.operator import alertmanager_config
 from trimtab.monitoring.alerts.rule import Links
 from trimtab.monitoring.alerts.rules import HEAD, dump, plain, resources
 
@@ -19,6 +20,7 @@ def main() -> None:
     parser.add_argument("--grafana-url", default=Links.grafana, help="Grafana as people reach it")
     parser.add_argument("--plain", type=Path, help="write one rule file for a Prometheus without an operator here")
     parser.add_argument("--alertmanager", type=Path, help="write Alertmanager's configuration here")
+    parser.add_argument("--operator", type=Path, help="write it as an AlertmanagerConfig here")
     parser.add_argument("--docs", type=Path, help="write the tables of alerts and thresholds here")
     chosen = parser.parse_args()
     links = Links(chosen.hook_url.rstrip("/"), chosen.grafana_url.rstrip("/"))
@@ -30,6 +32,8 @@ def main() -> None:
             (chosen.out / name).write_text(text)
     if chosen.alertmanager:
         chosen.alertmanager.write_text(HEAD.format("alertmanager.py") + dump(configuration()))
+    if chosen.operator:
+        chosen.operator.write_text(HEAD.format("operator.py") + dump(alertmanager_config()))
     if chosen.docs:
         chosen.docs.write_text(table())
 
