@@ -1,0 +1,62 @@
+"""`trimtab setup`: a MinIO's bucket, users and least-privilege policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def setup(
+    users: Annotated[
+        Path | None, typer.Option(help="Folder with one folder a user (pipeline, server, …): access_key, secret_key.")
+    ] = None,
+    admin: Annotated[
+        Path | None, typer.Option(help="Folder of the administrator's access_key and secret_key; by default AWS_*.")
+    ] = None,
+    artifacts: Annotated[str, typer.Option(help="Bucket of Kubeflow's artifacts, made too where named.")] = "",
+    policies: Annotated[
+        Path | None, typer.Option(help="Only write the policies there as JSON, for an S3 that another hand sets up.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the store answers.")] = 120.0,
+) -> None:
+    """Make the store's bucket (TRIMTAB_STORE), its users and what each may write; may be repeated."""
+    import json
+    from dataclasses import replace
+
+    from trimtab.core import grants
+    from trimtab.core.errors import ProjectError
+    from trimtab.core.settings import load
+    from trimtab.core.store import admin as store_admin
+    from trimtab.core.store import open_store, probe
+
+    settings = load()
+    if not settings.store.startswith("s3://"):
+        raise ProjectError(
+            "only a store in S3 has users", object="TRIMTAB_STORE", expected="s3://bucket/prefix", got=settings.store
+        )
+    bucket, _, prefix = settings.store.removeprefix("s3://").partition("/")
+    if policies is not None:
+        policies.mkdir(parents=True, exist_ok=True)
+        for name, one in store_admin.policies(list(grants.USERS), bucket, prefix, artifacts).items():
+            (policies / f"{name}.json").write_text(json.dumps(one, indent=2) + "\n")
+            typer.echo(str(policies / f"{name}.json"))
+        return
+    if users is None:
+        raise ProjectError("whose users?", expected="--users FOLDER", hint="one folder a user, see `trimtab setup -h`")
+    given = store_admin.read_users(users)
+    wanted = store_admin.policies(list(given), bucket, prefix, artifacts)
+    by = store_admin.read_credential(admin) if admin else None
+    s3 = replace(settings.s3, access_key=by.access_key, secret_key=by.secret_key) if by else settings.s3
+    minio = store_admin.Administrator(s3, typer.echo)
+    minio.wait(wait)
+    for name in filter(None, (bucket, artifacts)):
+        minio.bucket(name)
+    for name, policy in wanted.items():
+        minio.user(name, given[name], store_admin.policy_name(name, bucket, prefix), policy)
+    for name in grants.USERS:
+        if name in given:
+            own = replace(s3, access_key=given[name].access_key, secret_key=given[name].secret_key)
+            probe(open_store(settings.store, replace(settings, s3=own)), "setup")
+    typer.echo(f"{settings.store} is ready for {', '.join(given)}")
