@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 def serve(
     model: Annotated[str, typer.Argument(help="The model to serve; may be left out where the store has one.")] = "",
+    bundle: Annotated[
+        str,
+        typer.Option(
+            help="Serve this one version and never follow the ledger: a folder, or s3://…/models/<model>/versions/<v>."
+        ),
+    ] = "",
     host: Annotated[str, typer.Option(help="Address to answer on; loopback unless told.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of REST, feedback and page; 0 takes a free one.")
@@ -80,6 +86,8 @@ def serve(
     from trimtab.serving.process import run_server
 
     settings = load()
+    if bundle:
+        model = _model_of(bundle, model)
     if not model:
         model = only_model(open_store(settings.store, settings))
     check_name(model)
@@ -109,6 +117,7 @@ def serve(
         body_seconds=body_seconds,
         require_key=require_key,
         hook_url=hook_url or settings.hook_url,
+        bundle=bundle,
     )
 
     def say(ready: Ready) -> None:
@@ -121,3 +130,14 @@ def serve(
         sys.stderr.write(f"{line}; Ctrl-C drains and ends\nfeedback takes the token in {settings.token_file}\n")
 
     run_server(config, settings, say)
+
+
+def _model_of(bundle: str, model: str) -> str:
+    """The model that a bundle is of, which must be the one that was named, where one was."""
+    from trimtab.core.errors import ProjectError
+    from trimtab.serving.fixed import locate
+
+    found = locate(bundle).model
+    if model not in {"", found}:
+        raise ProjectError("the bundle is of another model", object=bundle, expected=model, got=found)
+    return found

@@ -63,6 +63,7 @@ class ServerConfig:
         head_seconds: how long a request's head may take to arrive, and a new connection may say nothing.
         body_seconds: how long its body may take, and longer only while it comes at a fair rate.
         hook_url: where the hook's own pages are, for the page's links; empty: no links.
+        bundle: the one version that this server serves, a folder or its place in a store; empty: it follows the ledger.
         require_key: whether predictions need an API key; None: as the served version's project and `host` say.
         name: unique for each start; log files carry it.
     """
@@ -92,6 +93,7 @@ class ServerConfig:
     body_seconds: float = 20.0
     hook_url: str = ""
     require_key: bool | None = None
+    bundle: str = ""
     name: str = field(default_factory=server_name)
 
     @property

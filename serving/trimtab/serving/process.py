@@ -25,6 +25,7 @@ from trimtab.serving.admission import Admission
 from trimtab.serving.app import Asgi, InferenceApp
 from trimtab.serving.batcher import Batcher
 from trimtab.serving.config import ServerConfig
+from trimtab.serving.fixed import Fixed
 from trimtab.serving.follower import Follower
 from trimtab.serving.keys import Keys, key_required
 from trimtab.serving.listening import allow_connections, listen, serve_metrics
@@ -153,7 +154,11 @@ def answer(
         app.traffic = traffic
         shadow.model = traffic.shadow
 
-    follower = Follower(config, store, log, metrics, publish)
+    follower: Follower | Fixed = (
+        Fixed(config, settings, store, log, metrics, publish)
+        if config.bundle
+        else Follower(config, store, log, metrics, publish)
+    )
     try:
         log.start()
         follower.start()
@@ -213,7 +218,7 @@ async def _serve(
     app: InferenceApp,
     bound: socket.socket,
     config: ServerConfig,
-    follower: Follower,
+    follower: Follower | Fixed,
     ready: Callable[[], None],
     orders: int | None,
 ) -> None:
@@ -315,13 +320,13 @@ def _drain(server: Any) -> None:
     server.should_exit = True
 
 
-async def _announce(follower: Follower, ready: Callable[[], None]) -> None:
+async def _announce(follower: Follower | Fixed, ready: Callable[[], None]) -> None:
     """Say what serves once that is known; a store that is away does not keep the start silent."""
     await _looked(follower)
     ready()
 
 
-async def _warm(app: InferenceApp, follower: Follower) -> None:
+async def _warm(app: InferenceApp, follower: Follower | Fixed) -> None:
     """Build what is behind feedback and page when the model answers: its imports would hold up the model's start.
 
     What a server has then stays. The garbage collector need not walk through it again: that takes some hundredths of
@@ -333,7 +338,7 @@ async def _warm(app: InferenceApp, follower: Follower) -> None:
     gc.freeze()
 
 
-async def _looked(follower: Follower) -> None:
+async def _looked(follower: Follower | Fixed) -> None:
     """Wait for the first look at the ledger, but not for long."""
     deadline = time.monotonic() + START_SECONDS
     while not follower.looked.is_set() and time.monotonic() < deadline:
