@@ -10,7 +10,7 @@ import typer
 # Panel of the help page → its commands, in the order that a user meets them. A command `x` is the function `x`
 # of the module `trimtab.cli.x`; those modules import nothing heavy.
 PANELS: dict[str, tuple[str, ...]] = {
-    "Start": ("demo", "doctor", "init", "check", "setup"),
+    "Start": ("demo", "doctor", "init", "check", "setup", "copy"),
     "Train": ("run", "compile", "runs"),
     "Serve and watch": ("serve", "keys", "watch", "hook", "label"),
     "See": ("status", "explain", "drift", "history"),
