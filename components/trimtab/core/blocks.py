@@ -1,36 +1,39 @@
 """The blocks of the project file that say what is learned, from what, by whom, and when it is good enough.
 
-`task`, `data`, `candidates`, `gates`, `resources`, `serving`; the other blocks are in `core.policies`.
+`task`, `data`, `candidates`, `gates`, `serving`; the others are in `core.resources` and `core.policies`.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from trimtab.core.policies import Block
+from trimtab.core.resources import STAGES, Limits, Resources, StageName
 from trimtab.core.schema import Texts
 from trimtab.core.sources import normalise
 
-PROJECT_NAME = re.compile(r"[a-z]([a-z0-9-]{0,26}[a-z0-9])?")
-StageName = Literal[
-    "define",
-    "ingest",
-    "validate",
-    "prepare",
-    "baseline",
-    "train",
-    "evaluate",
-    "select",
-    "export",
-    "publish",
-    "deploy",
+__all__ = [
+    "BUILT_IN",
+    "DEFAULT_METRIC",
+    "METRICS",
+    "STAGES",
+    "Block",
+    "Candidate",
+    "Data",
+    "Gates",
+    "Limits",
+    "Resources",
+    "Serving",
+    "StageName",
+    "Task",
+    "metrics_for",
 ]
-BUILT_IN = ("linear", "mlp", "cnn")
 
-STAGES: tuple[StageName, ...] = get_args(StageName)
+PROJECT_NAME = re.compile(r"[a-z]([a-z0-9-]{0,26}[a-z0-9])?")
+BUILT_IN = ("linear", "mlp", "cnn")
 
 # Metrics a project may name: for which task, and whether more is better.
 METRICS: dict[str, tuple[str, bool]] = {
@@ -107,29 +110,6 @@ class Gates(Block):
     beats_baseline: bool = Field(default=True, description="better than the naive baseline on the sealed test")
     at_least: dict[str, float] = Field(default_factory=dict, description="metric → smallest value that passes")
     at_most: dict[str, float] = Field(default_factory=dict, description="metric → largest value that passes")
-
-
-class Limits(Block):
-    """What a stage's pod may use; nothing said, nothing set."""
-
-    cpu: float | None = Field(default=None, gt=0, description="CPU cores")
-    memory: str = Field(default="", pattern=r"^$|^\d+(\.\d+)?([kKMGT]i?)?$", description="memory, e.g. `2Gi`")
-    accelerator: str = Field(default="", description="resource name of an accelerator, e.g. `nvidia.com/gpu`")
-    accelerators: int = Field(default=0, ge=0, le=64, description="how many accelerators")
-    minutes: float | None = Field(default=None, gt=0, description="time limit in minutes")
-
-
-class Resources(Limits):
-    """What the pipeline's pods may use, and exceptions by stage."""
-
-    threads: int = Field(default=1, ge=1, le=256, description="threads of a fit (part of what makes it repeatable)")
-    stages: dict[StageName, Limits] = Field(default_factory=dict, description="stage → its own limits")
-
-    def of(self, stage: str) -> Limits:
-        """The limits of one stage: its own where given, else the block's."""
-        common = self.model_dump(include=set(Limits.model_fields))
-        own = next((v for k, v in self.stages.items() if k == stage), None)
-        return Limits.model_validate({**common, **(own.model_dump(exclude_unset=True) if own else {})})
 
 
 class Serving(Block):

@@ -1,33 +1,37 @@
 """Compiling a project into the YAML that a Kubeflow cluster takes: the graph, and what only a cluster heeds.
 
-The file has two documents: KFP's IR, and `platforms.kubernetes` with field paths, secrets and time limits. A tool
-that reads one of them loses the other.
+The file has two documents: KFP's IR, and `platforms.kubernetes` with field paths, secrets, places and time limits. A
+tool that reads one of them loses the other.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trimtab.core.errors import ProjectError
 from trimtab.core.kubeflow import UNSET_IMAGE
-from trimtab.pipelines.steps import Step
+from trimtab.pipelines.tasks import RUN_ID_FIELD, S3_KEYS, S3_SECRET, SIGNING_FOLDER, SIGNING_SECRET, for_cluster
 
 if TYPE_CHECKING:
     from trimtab.core.project import Project
 
-# What the stages find on a cluster: secrets of the pipeline's namespace, made by whoever runs it.
-S3_SECRET = "trimtab-s3"  # noqa: S105 - the name of a secret
-S3_KEYS = {
-    "access_key": "AWS_ACCESS_KEY_ID",
-    "secret_key": "AWS_SECRET_ACCESS_KEY",
-    "endpoint": "AWS_ENDPOINT_URL",
-    "region": "AWS_REGION",
-}
-SIGNING_SECRET = "trimtab-signing"  # noqa: S105 - the name of a secret
-SIGNING_FOLDER = "/etc/trimtab/signing"
-RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
+__all__ = [
+    "PINNED",
+    "RUN_ID_FIELD",
+    "S3_KEYS",
+    "S3_SECRET",
+    "SIGNING_FOLDER",
+    "SIGNING_SECRET",
+    "Compiled",
+    "compile_project",
+    "pinned",
+]
+
+# By digest; or, where there is no registry to give one, by a tag that ends in the image's own id.
+PINNED = re.compile(r"[^\s@]+(@sha256:[0-9a-f]{64}|:([A-Za-z0-9_][A-Za-z0-9_.-]*)?-[0-9a-f]{12,64})")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,29 @@ class Compiled:
     remarks: tuple[str, ...]
 
 
-def compile_project(project: Project, out: Path, *, image: str = "", store: str = "") -> Compiled:
+def pinned(image: str) -> str:
+    """The image, if its name can mean one image only.
+
+    Raises:
+        ProjectError: it names a moving tag, or none.
+
+    >>> pinned("stages:0.3-0123456789ab")
+    'stages:0.3-0123456789ab'
+    """
+    if not PINNED.fullmatch(image):
+        raise ProjectError(
+            "the stages' image is not pinned",
+            object=image,
+            expected="name@sha256:<64 hex>, or a tag that ends in -<12 or more hex of the image's id>: "
+            "Kubeflow's cache keys on the name",
+            hint="make images REGISTRY=… builds and pushes one, and prints it by digest",
+        )
+    return image
+
+
+def compile_project(
+    project: Project, out: Path, *, image: str = "", store: str = "", code_version: str = ""
+) -> Compiled:
     """Compile a project.
 
     Args:
@@ -49,32 +75,29 @@ def compile_project(project: Project, out: Path, *, image: str = "", store: str 
         out: the YAML file to write.
         image: the stages' image, pinned by digest; empty leaves a placeholder that no cluster can pull.
         store: URL of the store that the stages use, `s3://bucket/prefix`.
+        code_version: version of the code in that image; empty: of this installation.
 
     Raises:
-        ProjectError: the image is not pinned, or the file cannot be written.
+        ProjectError: the image is not pinned, a parameter is too large, or the file cannot be written.
     """
     from kfp import compiler
 
+    from trimtab.pipelines import versions
+    from trimtab.pipelines.compile_check import read_package
     from trimtab.pipelines.training import build
-    from trimtab.pipelines.versions import code_version
 
-    if image and "@sha256:" not in image:
-        raise ProjectError(
-            "the stages' image is not pinned",
-            object=image,
-            expected="name@sha256:<digest>, since Kubeflow's cache keys on the name",
-            hint="docker inspect --format '{{index .RepoDigests 0}}' IMAGE shows it",
-        )
     remarks = []
-    if not image:
+    if image:
+        pinned(image)
+    else:
         remarks.append(f"no image was named, so {UNSET_IMAGE} stands in its place: give --image or TRIMTAB_STAGE_IMAGE")
     if not store.startswith("s3://"):
         remarks.append("the store is a folder, which pods do not see: give --store s3://bucket/prefix")
     graph = build(
         project,
         image=image,
-        code_version=code_version(),
-        finish=lambda task, step: _for_cluster(project, task, step, store),
+        code_version=code_version or versions.code_version(),
+        finish=lambda task, step: for_cluster(project, task, step, store),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -83,29 +106,5 @@ def compile_project(project: Project, out: Path, *, image: str = "", store: str 
         raise ProjectError(
             "the compiled pipeline's file", expected="a name that ends in .yaml", got=str(error)
         ) from None
+    read_package(out).sizes()
     return Compiled(out, project.name, image or UNSET_IMAGE, store, tuple(remarks))
-
-
-def _for_cluster(project: Project, task: Any, step: Step, store: str) -> None:
-    from kfp import kubernetes
-
-    limits = project.resources.of(step.stage)
-    if limits.cpu:
-        cpu = f"{limits.cpu:g}" if limits.cpu >= 1 else f"{round(limits.cpu * 1000)}m"
-        task.set_cpu_request(cpu).set_cpu_limit(cpu)
-    if limits.memory:
-        memory = limits.memory.replace("k", "K")
-        task.set_memory_request(memory).set_memory_limit(memory)
-    if limits.accelerator:
-        task.set_accelerator_type(limits.accelerator).set_accelerator_limit(limits.accelerators or 1)
-    if limits.minutes:
-        kubernetes.set_timeout(task, round(limits.minutes * 60))
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        task.set_env_variable(name, str(project.resources.threads))
-    if store:
-        task.set_env_variable("TRIMTAB_STORE", store)
-    kubernetes.use_field_path_as_env(task, "TRIMTAB_RUN_ID", RUN_ID_FIELD)
-    kubernetes.use_secret_as_env(task, S3_SECRET, S3_KEYS)
-    if step.stage == "publish":
-        kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER)
-        task.set_env_variable("TRIMTAB_SIGNING_KEY", f"{SIGNING_FOLDER}/signing.pem")
