@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests import slow
 from tests.servers.fixtures import described, docker, moto, s3
-from tests.servers.kubernetes.fixtures import cluster_api, namespace
+from tests.servers.kubernetes import fixtures as kubernetes
+from tests.servers.kubernetes.fixtures import cluster_api, cluster_node, namespace, node_namespace
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
 
-__all__ = ["cluster_api", "docker", "moto", "namespace", "s3"]
+__all__ = ["cluster_api", "cluster_node", "docker", "moto", "namespace", "node_namespace", "s3"]
 
 # Before any library reads them: more threads than cores make small fits 20 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -29,8 +30,8 @@ KEPT = {
 
 
 def pytest_report_header() -> str:
-    """Say which S3 the tests use, or that there is none."""
-    return f"S3: {described()}"
+    """Say which S3 and which Kubernetes the tests use, or that there is none."""
+    return f"S3: {described()}\nKubernetes: {kubernetes.described()}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -139,7 +139,12 @@ class Cluster:
             arguments = [a for name in missing for a in ("-f", str(files[name]))]
             self.kubectl("apply", "--server-side", "--force-conflicts", *arguments, check=True)
             self._made_crds += missing
-            self.kubectl("wait", "--for=condition=Established", "--timeout=60s", *missing, check=True)
+            wait_until(lambda: self._established(missing), 60, "the CRDs", every=0.3)
+
+    def _established(self, crds: list[str]) -> bool:
+        # `kubectl wait` fails where a CRD has no condition at all yet.
+        wanted = 'jsonpath={range .items[*]}{.status.conditions[?(@.type=="Established")].status}{" "}{end}'
+        return self.kubectl("get", *crds, "-o", wanted).stdout.split() == ["True"] * len(crds)
 
     def remove_crds(self) -> None:
         """Remove the CRDs that `apply_crds` made here."""

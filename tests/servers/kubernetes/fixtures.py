@@ -1,7 +1,7 @@
 """Fixtures: `cluster_api` (a Kubernetes API), `cluster_node` (a whole node), a namespace in each.
 
-TRIMTAB_TEST_KUBECONFIG names any other Kubernetes: its administrator's kubeconfig. CRDs that it lacks are put there
-for the tests and removed after them.
+TRIMTAB_TEST_KUBECONFIG names any other Kubernetes for `cluster_api`: its administrator's kubeconfig. CRDs that it lacks
+are put there for the tests and removed after them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from tests.servers.kubernetes import node
 from tests.servers.kubernetes.api_server import ApiServer
 from tests.servers.kubernetes.cluster import BIN, Cluster
+from tests.servers.kubernetes.node import Node
 
 _PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 
@@ -60,6 +62,31 @@ def cluster_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A whole node of ours, where pods run; about half a minute to start.
+
+    Tests of it load images, kill processes and reach pods by their addresses: no other Kubernetes stands in for it.
+    """
+    if os.environ.get("TRIMTAB_TEST_KUBECONFIG"):
+        without("not run on TRIMTAB_TEST_KUBECONFIG: this test loads images and kills processes on a node of its own")
+    if why := lacking() or node.lacking():
+        without(f"not run, no Kubernetes node here: {why}")
+    ours = Node(tmp_path_factory.mktemp("node"))
+    ours.start()
+    try:
+        yield ours
+    finally:
+        ours.stop()
+
+
+@pytest.fixture
+def node_namespace(cluster_node: Node) -> Iterator[str]:
+    """A namespace of its own for one test, Pod Security `restricted`, on `cluster_node`; its pods go too."""
+    with cluster_node.namespace(wait=True) as name:
+        yield name
 
 
 @pytest.fixture
