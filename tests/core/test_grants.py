@@ -18,7 +18,7 @@ from trimtab.core.settings import S3Settings
 from trimtab.core.store import Store
 from trimtab.core.store.admin import Administrator, policy_name, read_users
 from trimtab.core.store.retry import Retry
-from trimtab.core.store.s3 import open_s3
+from trimtab.core.store.s3 import S3Store, open_s3
 
 # Each row of the contract's table: who writes it.
 WRITERS = {
@@ -76,7 +76,7 @@ class Setup:
 
     def run(self, *arguments: str, **environ: str) -> Result:
         given = {**self.s3.environ(self.url), **environ}
-        command = ["setup", "--users", str(self.users), "--artifacts", self.artifacts, *arguments]
+        command = ["setup", "--users", str(self.users), "--artifacts", f"{self.artifacts}/kfp", *arguments]
         return CliRunner().invoke(make_app("setup"), command, env=given)
 
     def settings(self, user: str) -> S3Settings:
@@ -144,11 +144,11 @@ def test_everyone_reads_and_a_large_file_goes_up_in_parts(place: Setup, tmp_path
 
 
 def test_a_projects_artifacts_are_its_alone(place: Setup) -> None:
-    digits = place.store("artifacts-digits", f"s3://{place.artifacts}/digits")
+    digits = place.store("artifacts-digits", f"s3://{place.artifacts}/kfp/digits")
     digits.put("run/model", b"model")
     assert list(digits.list("run/")) == ["run/model"]
     assert digits.get("run/model") == b"model"
-    bikes = place.store("artifacts-bikes", f"s3://{place.artifacts}/digits")
+    bikes = place.store("artifacts-bikes", f"s3://{place.artifacts}/kfp/digits")
     for ask in (lambda: bikes.get("run/model"), lambda: bikes.put("run/model", b"")):
         with pytest.raises(StoreRefused, match="AccessDenied"):
             ask()
@@ -156,6 +156,20 @@ def test_a_projects_artifacts_are_its_alone(place: Setup) -> None:
         list(bikes.list("run/"))
     with pytest.raises(StoreRefused, match="AccessDenied"):
         place.store("artifacts-digits").get("models/x")
+    stages = place.store("pipeline", f"s3://{place.artifacts}/kfp")
+    stages.put("run-of-others/model", b"model")
+    assert stages.get("digits/run/model") == b"model"
+    with pytest.raises(StoreRefused, match="AccessDenied"):
+        place.store("hook", f"s3://{place.artifacts}/kfp").get("digits/run/model")
+
+
+@pytest.mark.parametrize("user", grants.USERS)
+def test_what_a_user_may_write_can_be_asked_without_writing(place: Setup, user: str) -> None:
+    store = place.store(user)
+    assert isinstance(store, S3Store)
+    asked = {key.replace("digits", "asked"): writers for key, writers in WRITERS.items()}
+    assert {key for key in asked if store.allows(key)} == {key for key, writers in asked.items() if user in writers}
+    assert not any(store.exists(key) for key in asked)
 
 
 def test_setup_again_changes_nothing_and_takes_a_new_secret(place: Setup) -> None:
@@ -228,6 +242,7 @@ def test_policies_are_written_for_an_s3_that_others_set_up(tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     assert {p.stem for p in (tmp_path / "p").iterdir()} == set(grants.USERS)
     assert json.loads((tmp_path / "p" / "hook.json").read_text()) == grants.policy("hook", "trimtab", "team")
+    assert "trimtab/artifacts/" in (tmp_path / "p" / "pipeline.json").read_text()
     folder = CliRunner().invoke(make_app("setup"), ["setup", "--policies", "p"], env={"TRIMTAB_STORE": "file:///x"})
     assert isinstance(folder.exception, ProjectError)
 

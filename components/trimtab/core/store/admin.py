@@ -87,24 +87,18 @@ def policies(names: Iterable[str], bucket: str, prefix: str, artifacts: str) -> 
     """The policies of users, by user.
 
     Args:
-        names: of the users.
+        names: of the users: ours, and `artifacts-<project>`, who has a prefix of Kubeflow's artifacts to itself.
         bucket: the store's bucket.
         prefix: the prefix of the store's keys in it; empty for the whole bucket.
-        artifacts: the bucket of Kubeflow's artifacts; empty where there is none.
-
-    Raises:
-        ProjectError: an artifacts user without such a bucket.
+        artifacts: `<bucket>/<prefix>` of Kubeflow's artifacts.
     """
+    place, _, below = artifacts.strip("/").partition("/")
     found = {}
     for name in names:
         if name in grants.USERS:
-            found[name] = grants.policy(name, bucket, prefix)
-        elif artifacts:
-            found[name] = grants.artifacts_policy(artifacts, name.removeprefix(ARTIFACTS))
+            found[name] = grants.policy(name, bucket, prefix, artifacts)
         else:
-            raise ProjectError(
-                "an artifacts user needs a bucket of artifacts", object=name, hint="name it: --artifacts"
-            )
+            found[name] = grants.artifacts_policy(place, f"{below}/{name.removeprefix(ARTIFACTS)}")
     return found
 
 

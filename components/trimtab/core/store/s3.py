@@ -181,6 +181,37 @@ class S3Store(TreeTransfers):
 
         return self._request("get", key, read)
 
+    def allows(self, key: str) -> bool:
+        """Whether this user may write a key, asked with a PUT that S3 has to refuse for its digest: nothing is written.
+
+        Raises:
+            StoreError: the store does not answer, or with something else.
+        """
+        name = self._name(key)
+        headers = {
+            "If-None-Match": "*",
+            "Content-MD5": base64.b64encode(hashlib.md5(b"other", usedforsecurity=False).digest()).decode(),
+        }
+        last: Exception | None = None
+        for _ in self._retry.tries():
+            try:
+                url = self._client.get_presigned_url("PUT", self._bucket, name)
+                answer = self._pool.request("PUT", url, body=b"one", headers=headers, redirect=False)
+            except Exception as error:  # noqa: BLE001 (sorted by is_transient, the rest is raised)
+                last = self._count("create", error)
+                if not is_transient(error):
+                    break
+                continue
+            failure = S3Failure.of(answer)
+            if failure.code == "BadDigest" or answer.status == 412:
+                return True
+            if failure.code == "AccessDenied":
+                return False
+            last = failure
+            if not is_transient(failure):
+                break
+        raise explain("create", f"{self.url}/{key}", last) from last
+
     def put(self, key: str, body: bytes) -> None:
         """See `Store.put`."""
         import io
