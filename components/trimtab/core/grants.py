@@ -92,9 +92,8 @@ def policy(user: str, bucket: str, prefix: str = "", artifacts: str = "") -> dic
             *_listing(bucket, base),
             _allow("Read", READ, [_arn(bucket, f"{base}*")]),
             _allow("Write", WRITE, [_arn(bucket, base + grant.keys) for grant in mine]),
-            _allow(
-                "Delete", ("s3:DeleteObject",), [_arn(bucket, base + grant.keys) for grant in mine if grant.deletes]
-            ),
+            _allow("Delete", ("s3:DeleteObject",), [_arn(bucket, base + one.keys) for one in mine if one.deletes]),
+            *({**statement, "Sid": f"Artifacts{statement['Sid']}"} for statement in theirs),
         ],
     }
 
