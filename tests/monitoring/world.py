@@ -297,8 +297,12 @@ class Runs:
 class Place:
     """A place where nothing fails."""
 
+    judges_replacements = False
+
     def __init__(self, counts: dict[str, tuple[int, int]] | None = None) -> None:
         self.counts = counts or {}
+        self.lasting: dict[str, str] = {}
+        self.whole = ""
         self.acted: list[ledger.State] = []
 
     def failures(self, model: str) -> dict[str, tuple[int, int]]:
@@ -306,6 +310,12 @@ class Place:
 
     def act(self, model: str, state: ledger.State) -> None:
         self.acted.append(state)
+
+    def troubles(self, model: str) -> dict[str, str]:
+        return self.lasting
+
+    def cannot_split(self, model: str) -> str:
+        return self.whole
 
 
 def story(store: Store) -> dict[str, Any]:

@@ -14,7 +14,14 @@ _log = logging.getLogger(__name__)
 
 
 class Actuator(Protocol):
-    """A place where versions serve. Everything may be repeated."""
+    """A place where versions serve. Everything may be repeated.
+
+    Attributes:
+        judges_replacements: whether a version that replaces another at once is judged by a replay of the log first;
+            a single server goes back in a moment, and is not.
+    """
+
+    judges_replacements: bool
 
     def failures(self, model: str) -> Mapping[str, tuple[int, int]]:
         """Version to (requests, requests answered with 5xx), as its servers count them; versions may lack."""
@@ -22,6 +29,14 @@ class Actuator(Protocol):
 
     def act(self, model: str, state: ledger.State) -> None:
         """Make the place follow the ledger's state."""
+        ...
+
+    def troubles(self, model: str) -> Mapping[str, str]:
+        """Version to why it will not serve there, where waiting longer is in vain."""
+        ...
+
+    def cannot_split(self, model: str) -> str:
+        """Why requests cannot be split between two versions there; empty where they can."""
         ...
 
 
@@ -33,6 +48,8 @@ class SingleServer:
             judged.
         timeout: seconds to wait for it.
     """
+
+    judges_replacements = False
 
     def __init__(self, metrics_url: str = "", timeout: float = 2.0) -> None:
         self.metrics_url = metrics_url
@@ -52,6 +69,14 @@ class SingleServer:
 
     def act(self, model: str, state: ledger.State) -> None:
         """Nothing: the server reads the ledger."""
+
+    def troubles(self, model: str) -> Mapping[str, str]:  # noqa: ARG002 - the place's interface
+        """None: what the server will not load it refuses in the store."""
+        return {}
+
+    def cannot_split(self, model: str) -> str:  # noqa: ARG002
+        """It can."""
+        return ""
 
 
 def count_failures(text: str, model: str) -> dict[str, tuple[int, int]]:

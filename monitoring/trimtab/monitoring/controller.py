@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -131,12 +131,17 @@ class Controller:
         if state.champion is None:
             return self._append(state, "promoted", one.version, one, "the first version that passes its gates")
         plan = about.rollout.sized(about.windows.rows)
-        if about.rollout.strategy == "replace" or not plan.shares:
-            return self._append(state, "promoted", one.version, one, f"replaces at once: {one.why}")
+        assert self.actuator is not None
+        cannot = self.actuator.cannot_split(self.model)
+        if about.rollout.strategy == "replace" or not plan.shares or cannot:
+            if not self.actuator.judges_replacements:
+                return self._append(state, "promoted", one.version, one, f"replaces at once: {one.why}")
+            plan = replace(plan, shares=())
         for other in _tried(state, one.version):
             return self._append(state, "rejected", other, one, f"superseded by {one.version}")
         if one.version not in (state.canary, state.shadow):
-            return self._append(state, "shadowed", one.version, one, one.why)
+            why = one.why + (f"; replaces, judged by a replay of the log: {cannot}" if cannot else "")
+            return self._append(state, "shadowed", one.version, one, why.removeprefix("; "))
         return self._try(state, entries, one, about, plan)
 
     def _try(
@@ -151,6 +156,8 @@ class Controller:
         refused = self._refusals(one.version)
         if len(refused) > known:
             return self._append(state, "refused", one.version, one, refused[-1])
+        if trouble := self.actuator.troubles(self.model).get(one.version):
+            return self._append(state, "refused", one.version, one, f"its pods do not serve: {trouble}")
         counted = self.actuator.failures(self.model)
         champion = published(self.store, self.model, state.champion)
         source = evidence.Source(
@@ -185,6 +192,9 @@ class Controller:
         if last is None or last.event != "promoted" or last.version != state.champion:
             return None
         refused = self._refusals(last.version)
+        trouble = self.actuator.troubles(self.model).get(last.version) if self.actuator is not None else None
+        if trouble and state.before(last.version) is not None:
+            return self._append(state, "refused", last.version, None, f"its pods do not serve: {trouble}")
         if len(refused) <= int((last.evidence or {}).get("refusals") or 0) or state.before(last.version) is None:
             return None
         return self._append(state, "refused", last.version, None, refused[-1])

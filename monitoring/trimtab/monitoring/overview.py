@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.core import ledger, rollouts
 from trimtab.core.records import rfc3339
-from trimtab.monitoring import campaign, windows
+from trimtab.monitoring import campaign, places, windows
 from trimtab.monitoring.campaign_records import CampaignState, all_campaigns, controls
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def overview(store: Store, model: str) -> dict[str, Any]:
         "windows": [_window(verdict) for version in serving for verdict in verdicts[version]],
         "campaigns": [_campaign(store, one) for one in campaigns[-SHOWN:]],
         "campaigns_total": len(campaigns),
+        "place": places.read_place(store, model),
     }
 
 

@@ -18,6 +18,7 @@ from trimtab.monitoring.campaign_records import all_campaigns, controls
 from trimtab.monitoring.campaign_story import campaign_page
 from trimtab.monitoring.markup import Safe, amount, document, level, link, listing, moment, table, text
 from trimtab.monitoring.overview import event_words, overview
+from trimtab.monitoring.places import read_place
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
@@ -98,7 +99,21 @@ def home(store: Store, models: list[str]) -> str:
             ]
 
     head = ["Model", "Champion", "Canary", "Newest verdict", "Newest campaign", "More"]
-    return document("Models", table(head, rows()), home=False)
+    return document("Models", Safe(f"{table(head, rows())}{_places(store, models)}"), home=False)
+
+
+def _places(store: Store, models: list[str]) -> Safe:
+    """What a cluster does with each model, and what somebody changed there by hand; nothing for a single server."""
+    told = [(model, found) for model in models if (found := read_place(store, model)) is not None]
+    if not told:
+        return Safe("")
+
+    def rows() -> Iterator[list[object]]:
+        for model, found in told:
+            words = [*found["words"], *([f"replaces, since {found['why']}"] if found["why"] else []), *found["by_hand"]]
+            yield [model, found["place"], moment(found["written_at"]), "; ".join(words)]
+
+    return Safe(f"<h2>On the cluster</h2>{table(['Model', 'Place', 'Since', 'In words'], rows())}")
 
 
 def windows_page(store: Store, model: str, version: str = "") -> str:

@@ -18,17 +18,21 @@ def hook(
     server_metrics: Annotated[
         str, typer.Option(help="The model server's metrics, by which failed requests are judged; '' for none.")
     ] = "http://127.0.0.1:9091/metrics",
+    actuator: Annotated[
+        str, typer.Option(help="Where versions serve: `server`, one model server; `kserve`, a cluster.")
+    ] = "server",
+    namespace: Annotated[str, typer.Option(help="The cluster's namespace; by default the pod's own.")] = "",
 ) -> None:
     """Answer alerts with retrain campaigns, and take new versions from canary to champion or back."""
     import socket
 
     from prometheus_client import CollectorRegistry, Counter, start_http_server
 
+    from trimtab.cli.actuators import make_actuator
     from trimtab.core import logs, settings
     from trimtab.core.store import OPERATIONS, open_store, probe
     from trimtab.core.store.keys import check_name
     from trimtab.core.tokens import TokenFile, ensure_token
-    from trimtab.monitoring.actuators import SingleServer
     from trimtab.monitoring.hook import make_app
     from trimtab.monitoring.hook_metrics import HookCollector
     from trimtab.monitoring.hook_service import HookService, serve
@@ -49,7 +53,7 @@ def hook(
     service = HookService(
         store,
         LocalLauncher(store, chosen),
-        SingleServer(server_metrics),
+        make_actuator(actuator, namespace, store, server_metrics),
         [check_name(m) for m in models or []],
         poll_seconds,
     )

@@ -118,6 +118,8 @@ def show(console: Console, one: dict[str, Any]) -> None:
         console.print(f"  canary [yellow]{one['canary']}[/] {share}", highlight=False)
     if one["shadow"]:
         console.print(f"  shadow [yellow]{one['shadow']}[/] answers the log, no live request", highlight=False)
+    if one["place"]:
+        place(console, one["place"])
     if one["paused"]:
         console.print(f"  campaigns are [red]paused[/]: {escape(one['paused_why'])} (trimtab resume {one['model']})")
     for request in one["undecided"]:
@@ -144,6 +146,17 @@ def show(console: Console, one: dict[str, Any]) -> None:
         state = "" if one["answering"] else "  [yellow](no server is ready with it there: trimtab serve)[/]"
         console.print(f"  endpoint {one['endpoint']}{state}", highlight=False)
         console.print(f"  try it:  {escape(one['curl'])}", highlight=False)
+
+
+def place(console: Console, told: dict[str, Any]) -> None:
+    """What the cluster does, and how versions take over there where that is not by shares."""
+    from rich.markup import escape
+
+    console.print(f"  {escape(told['place'])}: {escape('; '.join(told['words']))}", highlight=False)
+    if told["why"]:
+        console.print(f"    rollout.strategy: replace, since {escape(told['why'])}", highlight=False)
+    for change in told["by_hand"]:
+        console.print(f"    [yellow]{escape(change)}[/]", highlight=False)
 
 
 def harm(console: Console, one: dict[str, Any]) -> None:

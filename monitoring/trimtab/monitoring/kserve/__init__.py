@@ -1,0 +1,1 @@
+"""Versions on a cluster: the rollout controller's place is KServe's InferenceService."""
