@@ -13,6 +13,8 @@
     │   └── StoreUnfit           exit 2   the store cannot keep the contract (no conditional create)
     ├── RunError                 exit 1   a pipeline run failed
     │   ├── DuplicateRun                  another run owns the key
+    │   ├── RunRefused           exit 2   the cluster's API refused the request, or it could not be made
+    │   ├── RunTimeout           exit 4   a run did not end in the time given
     │   └── RunCancelled         exit 3
     ├── RolloutError             exit 1   a rollout or rollback did not go through
     │   ├── RolloutRefused       exit 2   what was asked for cannot be, e.g. no version to return to
@@ -149,6 +151,18 @@ class RunError(TrimtabError):
 
 class DuplicateRun(RunError):
     """Another run owns the key; follow that one."""
+
+
+class RunRefused(RunError):
+    """A run was not started: the API refused it, or what it needs is missing."""
+
+    exit_code = 2
+
+
+class RunTimeout(RunError):
+    """A run did not end in the time given."""
+
+    exit_code = 4
 
 
 class RunCancelled(RunError):

@@ -1,7 +1,8 @@
 """The only reader of environment variables: `TRIMTAB_*`.
 
 Everything else takes a `Settings` or the value it needs. S3's own variables (`AWS_ACCESS_KEY_ID`,
-`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_CA_BUNDLE`) are read here too.
+`AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_CA_BUNDLE`) are read here too,
+and Kubeflow's (`KF_PIPELINES_*`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,34 @@ class S3Settings:
 
 
 @dataclass(frozen=True)
+class KubeflowSettings:
+    """How to reach Kubeflow Pipelines' API, by the variables that kfp.Client reads and a few of ours.
+
+    Attributes:
+        endpoint: `KF_PIPELINES_ENDPOINT`.
+        ui_endpoint: `KF_PIPELINES_UI_ENDPOINT`, where people look at runs; by default the endpoint.
+        token_file: `KF_PIPELINES_SA_TOKEN_PATH`, a bearer token or a ServiceAccount's projected one.
+        namespace: `TRIMTAB_KUBEFLOW_NAMESPACE`, where runs belong in multi-user mode.
+        experiment: `KF_PIPELINES_DEFAULT_EXPERIMENT_NAME`.
+        header_file: `TRIMTAB_KUBEFLOW_HEADERS`, a file of further request headers, `name: value` a line.
+        ca_bundle: `TRIMTAB_KUBEFLOW_CA`.
+        client_cert, client_key: `TRIMTAB_KUBEFLOW_CERT` and `TRIMTAB_KUBEFLOW_KEY`, PEM files.
+        kubernetes: whether this process is a pod of a cluster.
+    """
+
+    endpoint: str = ""
+    ui_endpoint: str = ""
+    token_file: str = ""
+    namespace: str = ""
+    experiment: str = ""
+    header_file: str = ""
+    ca_bundle: str = ""
+    client_cert: str = ""
+    client_key: str = ""
+    kubernetes: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment says, read once by `load`.
 
@@ -48,6 +77,7 @@ class Settings:
         s3: S3's own settings.
         otlp_endpoint: URL of an OpenTelemetry collector (OTLP over HTTP) that a server sends spans to, by
             OpenTelemetry's own variables; empty: no spans.
+        kubeflow: how to reach Kubeflow's API.
     """
 
     store: str
@@ -67,6 +97,7 @@ class Settings:
     run_id: str
     s3: S3Settings
     otlp_endpoint: str = ""
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -129,6 +160,18 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             ca_bundle=env.get("AWS_CA_BUNDLE", ""),
         ),
         otlp_endpoint=_otlp(env),
+        kubeflow=KubeflowSettings(
+            endpoint=env.get("KF_PIPELINES_ENDPOINT", ""),
+            ui_endpoint=env.get("KF_PIPELINES_UI_ENDPOINT", ""),
+            token_file=env.get("KF_PIPELINES_SA_TOKEN_PATH", ""),
+            namespace=get("KUBEFLOW_NAMESPACE"),
+            experiment=env.get("KF_PIPELINES_DEFAULT_EXPERIMENT_NAME", ""),
+            header_file=get("KUBEFLOW_HEADERS"),
+            ca_bundle=get("KUBEFLOW_CA"),
+            client_cert=get("KUBEFLOW_CERT"),
+            client_key=get("KUBEFLOW_KEY"),
+            kubernetes=bool(env.get("KUBERNETES_SERVICE_HOST")),
+        ),
     )
 
 

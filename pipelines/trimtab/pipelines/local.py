@@ -231,7 +231,7 @@ def _follow(store: Store, key: str, child: children.Child, progress: Callable[[P
             if not prefix:
                 prefix = _attempt_prefix(store, key, child.name)
             if prefix:
-                _tell(store, prefix, seen, progress)
+                tell(store, prefix, seen, progress)
         if not alive:
             return
         time.sleep(pause)
@@ -244,7 +244,8 @@ def _attempt_prefix(store: Store, key: str, run_id: str) -> str:
     return f"runs/{key}/attempts/{number(mine[-1].n)}/" if mine else ""
 
 
-def _tell(store: Store, prefix: str, seen: set[str], progress: Callable[[Progress], None]) -> None:
+def tell(store: Store, prefix: str, seen: set[str], progress: Callable[[Progress], None]) -> None:
+    """Tell the records below an attempt's prefix that are not in `seen` yet, in the order they were written."""
     fresh = [name for name in store.list(prefix) if name not in seen]
     found: list[tuple[float, int, Progress]] = []
     for name in fresh:

@@ -1,0 +1,487 @@
+"""Kubeflow Pipelines' API (v2beta1) as far as we need it, with KFP's own models for what is sent and read.
+
+The backend has no idempotency: names of runs are not unique and there is no request id. Whatever creates something
+here may therefore be called only after a look, and says when it does not know whether it went through
+(`KubeflowUnreachable`, 5xx); the caller looks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from trimtab.pipelines.kubeflow_http import KubeflowError, KubeflowRefused, Limits, Transport
+
+if TYPE_CHECKING:
+    from trimtab.pipelines.kubeflow_auth import Access
+
+API = "/apis/v2beta1"
+OLDEST = (2, 0)
+ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+_PAGE = 100
+_MOST_PAGES = 200
+
+
+@dataclass(frozen=True)
+class Health:
+    """What the API says about itself; the version may be `unknown`."""
+
+    version: str
+    multi_user: bool
+
+
+@dataclass(frozen=True)
+class Task:
+    """One entry of a run's task details: a task, one of its retries, or a driver.
+
+    Attributes:
+        name: display name; empty where the backend gives none.
+        state: as `BackendRun.state`.
+        pods: names of its pods, as far as they are known.
+        error: the backend's words, most often none.
+    """
+
+    name: str
+    state: str
+    pods: tuple[str, ...]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class BackendRun:
+    """A run as the backend sees it.
+
+    Attributes:
+        state: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELING, CANCELED or PAUSED; no state means PENDING.
+        error: the backend's words, most often none.
+        root: where its artifacts go, where the run says so.
+    """
+
+    id: str
+    name: str
+    state: str
+    experiment_id: str
+    pipeline_id: str = ""
+    version_id: str = ""
+    recurring_id: str = ""
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
+    error: str = ""
+    root: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    tasks: tuple[Task, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen in it."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class Recurring:
+    """A schedule of runs."""
+
+    id: str
+    name: str
+    enabled: bool
+    version_id: str
+    when: str
+    created_at: datetime | None
+
+
+class Kubeflow:
+    """One backend.
+
+    Args:
+        access: where it is and who asks.
+        limits: time-outs and retries.
+    """
+
+    def __init__(self, access: Access, limits: Limits | None = None) -> None:
+        self.access = access
+        self._send = Transport(access, limits)
+
+    # The API itself
+
+    def health(self) -> Health:
+        """Ask whether it is there and of which version.
+
+        Raises:
+            KubeflowError: it is absent, too old, refuses, or something else answers.
+        """
+        try:
+            told = self._send.json("GET", f"{API}/healthz")
+        except KubeflowRefused as error:
+            if error.status != 404:
+                raise
+            raise KubeflowRefused(
+                "there is no Kubeflow Pipelines API of version 2 there",
+                object=self.access.host,
+                expected=f"an answer under {API}/healthz",
+                got="404",
+                hint="Kubeflow Pipelines 2.0 or newer is needed; check the address's path, too",
+            ) from None
+        if not isinstance(told, dict):
+            raise KubeflowError("what answers is not Kubeflow Pipelines' API", object=self.access.host)
+        version = str(told.get("tag_name") or "unknown")
+        numbers = tuple(int(p) for p in version.lstrip("v").split("-")[0].split(".")[:2] if p.isdigit())
+        if len(numbers) == 2 and numbers < OLDEST:
+            raise KubeflowRefused(
+                "this Kubeflow Pipelines is too old", object=self.access.host, expected="2.0 or newer", got=version,
+                hint="ask whoever runs it for an upgrade",
+            )  # fmt: skip
+        return Health(version, bool(told.get("multi_user", False)))
+
+    # Experiments
+
+    def ensure_experiment(self, name: str) -> str:
+        """The id of the experiment of that name, made where there is none."""
+        found = self._experiment(name)
+        if found:
+            return found
+        body = _model("V2beta1Experiment", display_name=name, namespace=self.access.namespace or None)
+        try:
+            return str(self._send.json("POST", f"{API}/experiments", body=body)["experiment_id"])
+        except KubeflowError:
+            found = self._experiment(name)  # somebody else made it meanwhile, or ours went through after all
+            if found:
+                return found
+            raise
+
+    def _experiment(self, name: str) -> str:
+        query = {"filter": _equals("display_name", name), "namespace": self.access.namespace}
+        for item in self._pages("/experiments", "experiments", query):
+            if item.get("display_name") == name and item.get("storage_state") != "ARCHIVED":
+                return str(item["experiment_id"])
+        return ""
+
+    # Pipelines and their versions
+
+    def pipeline(self, name: str) -> str:
+        """The id of the pipeline of that name; empty where there is none."""
+        for item in self._pages("/pipelines", "pipelines", {
+            "filter": _equals("display_name", name), "namespace": self.access.namespace,
+        }):  # fmt: skip
+            if name in (item.get("display_name"), item.get("name")):
+                return str(item["pipeline_id"])
+        return ""
+
+    def versions(self, pipeline_id: str) -> list[dict[str, Any]]:
+        """A pipeline's versions, newest first, as the API gives them."""
+        return list(self._pages(f"/pipelines/{pipeline_id}/versions", "pipeline_versions", {
+            "sort_by": "created_at desc",
+        }))  # fmt: skip
+
+    def ensure_version(
+        self, pipeline: str, version: str, package: bytes, description: str = "", tags: Mapping[str, str] | None = None
+    ) -> tuple[str, str]:
+        """Upload a package as a version of a pipeline, unless one of that name is there.
+
+        Args:
+            pipeline: the pipeline's name; made where there is none.
+            version: the version's name; the same name means the same content.
+            package: the YAML, both documents, checked before: a broken one keeps a real backend busy for ever.
+            description: for people.
+            tags: kept with the version.
+
+        Returns:
+            Ids of pipeline and version.
+        """
+        pipeline_id = self.pipeline(pipeline) or self._new_pipeline(pipeline, description)
+        found = self._version(pipeline_id, version)
+        if found:
+            return pipeline_id, found
+        query = {
+            "pipelineid": pipeline_id,
+            "name": version,
+            "description": description,
+            "tags": json.dumps(dict(tags)) if tags else "",
+        }
+        try:
+            made = self._send.json(
+                "POST", f"{API}/pipelines/upload_version", query=query, file=(f"{pipeline}.yaml", package)
+            )
+            return pipeline_id, str(made["pipeline_version_id"])
+        except KubeflowError as error:
+            found = self._version(pipeline_id, version)  # a rival was first (409), or ours went through unheard
+            if found:
+                return pipeline_id, found
+            if isinstance(error, KubeflowRefused):
+                error.exit_code = 2
+            raise
+
+    def delete_version(self, pipeline_id: str, version_id: str) -> None:
+        """Delete a version; nothing happens where it is gone."""
+        self._quietly("DELETE", f"/pipelines/{pipeline_id}/versions/{version_id}")
+
+    def version_exists(self, pipeline_id: str, version_id: str) -> bool:
+        """Whether the backend still has a version."""
+        try:
+            self._send.json("GET", f"{API}/pipelines/{pipeline_id}/versions/{version_id}")
+        except KubeflowError as error:
+            if error.status in (404, 500):  # an unknown version is a 500 with code 13
+                return any(v.get("pipeline_version_id") == version_id for v in self.versions(pipeline_id))
+            raise
+        return True
+
+    def _version(self, pipeline_id: str, name: str) -> str:
+        for item in self.versions(pipeline_id):
+            if name in (item.get("display_name"), item.get("name")):
+                return str(item["pipeline_version_id"])
+        return ""
+
+    def _new_pipeline(self, name: str, description: str) -> str:
+        body = _model(
+            "V2beta1Pipeline",
+            name=name,
+            display_name=name,
+            description=description or None,
+            namespace=self.access.namespace or None,
+        )
+        try:
+            return str(self._send.json("POST", f"{API}/pipelines", body=body)["pipeline_id"])
+        except KubeflowError:
+            found = self.pipeline(name)
+            if found:
+                return found
+            raise
+
+    # Runs
+
+    def create_run(
+        self,
+        name: str,
+        experiment_id: str,
+        pipeline_id: str,
+        version_id: str,
+        parameters: Mapping[str, Any],
+        *,
+        description: str = "",
+        service_account: str = "",
+        root: str = "",
+    ) -> BackendRun:
+        """Start a run. There is no telling two of them apart by name: look first.
+
+        Raises:
+            KubeflowError: it may have been started all the same when no answer came.
+        """
+        body = _model(
+            "V2beta1Run",
+            display_name=name,
+            experiment_id=experiment_id,
+            description=description or None,
+            service_account=service_account or None,
+            pipeline_version_reference=_reference(pipeline_id, version_id),
+            runtime_config=_runtime(parameters, root),
+        )
+        return _run(self._send.json("POST", f"{API}/runs", query={"experiment_id": experiment_id}, body=body))
+
+    def run(self, run_id: str) -> BackendRun:
+        """A run with its tasks."""
+        return _run(self._send.json("GET", f"{API}/runs/{run_id}"))
+
+    def runs(self, name: str = "", experiment_id: str = "") -> Iterator[BackendRun]:
+        """Runs, newest first.
+
+        Args:
+            name: only those of this display name.
+            experiment_id: only those of this experiment.
+        """
+        query = {
+            "filter": _equals("display_name", name) if name else "",
+            "namespace": "" if experiment_id else self.access.namespace,
+            "experiment_id": experiment_id,
+            "sort_by": "created_at desc",
+        }
+        for item in self._pages("/runs", "runs", query):
+            found = _run(item)
+            if not name or found.name == name:
+                yield found
+
+    def terminate(self, run_id: str) -> None:
+        """End a run (the backend then says FAILED); nothing happens where it has ended."""
+        try:
+            self._send.json("POST", f"{API}/runs/{run_id}:terminate", repeatable=True)
+        except KubeflowError as error:
+            if error.status == 0 or not self.run(run_id).ended:
+                raise
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run's record; nothing happens where it is gone."""
+        self._quietly("DELETE", f"/runs/{run_id}")
+
+    def node_log(self, run_id: str, node: str) -> str:
+        """What a pod of a run wrote, as far as it is kept; empty where the backend knows of none."""
+        try:
+            raw = self._send.raw("GET", f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log")
+        except KubeflowError:
+            return ""
+        text = raw.decode(errors="replace")
+        return "" if _is_error(text) else text
+
+    # Schedules
+
+    def create_recurring(
+        self,
+        name: str,
+        experiment_id: str,
+        pipeline_id: str,
+        version_id: str,
+        parameters: Mapping[str, Any],
+        *,
+        cron: str = "",
+        every_seconds: int = 0,
+        description: str = "",
+        service_account: str = "",
+    ) -> Recurring:
+        """Start a pipeline version again and again."""
+        import kfp_server_api as api
+
+        trigger = api.V2beta1Trigger(
+            cron_schedule=api.V2beta1CronSchedule(cron=cron) if cron else None,
+            periodic_schedule=api.V2beta1PeriodicSchedule(interval_second=str(every_seconds))
+            if every_seconds
+            else None,
+        )
+        body = _model(
+            "V2beta1RecurringRun",
+            display_name=name,
+            experiment_id=experiment_id,
+            description=description or None,
+            service_account=service_account or None,
+            pipeline_version_reference=_reference(pipeline_id, version_id),
+            runtime_config=_runtime(parameters, ""),
+            trigger=trigger,
+            mode=api.RecurringRunMode.ENABLE,
+            max_concurrency="1",
+            no_catchup=True,
+        )
+        return _recurring(self._send.json("POST", f"{API}/recurringruns", body=body))
+
+    def recurring(self, name: str = "") -> list[Recurring]:
+        """Schedules, by name where one is given."""
+        query = {"namespace": self.access.namespace, "filter": _equals("display_name", name) if name else ""}
+        found = [_recurring(item) for item in self._pages("/recurringruns", "recurringRuns", query)]
+        return [r for r in found if not name or r.name == name]
+
+    def delete_recurring(self, recurring_id: str) -> None:
+        """Delete a schedule; nothing happens where it is gone."""
+        self._quietly("DELETE", f"/recurringruns/{recurring_id}")
+
+    def _quietly(self, method: str, path: str) -> None:
+        try:
+            self._send.json(method, f"{API}{path}")
+        except KubeflowRefused as error:
+            if error.status != 404:
+                raise
+
+    def _pages(self, path: str, key: str, query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        token = ""
+        for _ in range(_MOST_PAGES):
+            told = self._send.json("GET", f"{API}{path}", query={**query, "page_size": _PAGE, "page_token": token})
+            if not isinstance(told, dict):
+                raise KubeflowError("the API's list is none", object=f"{self.access.host}{API}{path}")
+            yield from (item for item in told.get(key) or [] if isinstance(item, dict))
+            token = str(told.get("next_page_token") or "")
+            if not token:
+                return
+
+
+def _model(kind: str, /, **fields: Any) -> Any:
+    """A request's body through KFP's own model, which checks names and values."""
+    import kfp_server_api as api
+
+    made = getattr(api, kind)(**{k: v for k, v in fields.items() if v is not None})
+    return api.ApiClient().sanitize_for_serialization(made)
+
+
+def _reference(pipeline_id: str, version_id: str) -> Any:
+    import kfp_server_api as api
+
+    return api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
+
+
+def _runtime(parameters: Mapping[str, Any], root: str) -> Any:
+    import kfp_server_api as api
+
+    return api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root or None)
+
+
+def _is_error(text: str) -> bool:
+    """Whether a log is the JSON error that an unknown node is answered with, under status 200."""
+    if not text.lstrip().startswith("{") or "\n" in text.strip():
+        return False
+    try:
+        told = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and bool({"error", "error_message", "code"} & set(told))
+
+
+def _equals(key: str, value: str) -> str:
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
+
+
+def _when(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.year > 1971 else None  # the backend's zero time
+
+
+def _error(value: Any) -> str:
+    return str(value.get("message") or "") if isinstance(value, dict) else ""
+
+
+def _run(item: Any) -> BackendRun:
+    if not isinstance(item, dict) or not item.get("run_id"):
+        raise KubeflowError("the API's answer is no run", got=str(item)[:80])
+    reference = item.get("pipeline_version_reference") or {}
+    runtime = item.get("runtime_config") or {}
+    details = (item.get("run_details") or {}).get("task_details") or []
+    return BackendRun(
+        id=str(item["run_id"]),
+        name=str(item.get("display_name") or ""),
+        state=str(item.get("state") or "PENDING").replace("RUNTIME_STATE_UNSPECIFIED", "PENDING"),
+        experiment_id=str(item.get("experiment_id") or ""),
+        pipeline_id=str(reference.get("pipeline_id") or ""),
+        version_id=str(reference.get("pipeline_version_id") or item.get("pipeline_version_id") or ""),
+        recurring_id=str(item.get("recurring_run_id") or ""),
+        created_at=_when(item.get("created_at")),
+        finished_at=_when(item.get("finished_at")),
+        error=_error(item.get("error")),
+        root=str(runtime.get("pipeline_root") or ""),
+        parameters=dict(runtime.get("parameters") or {}),
+        tasks=tuple(_task(t) for t in details if isinstance(t, dict)),
+    )
+
+
+def _task(item: Mapping[str, Any]) -> Task:
+    pods = [item.get("pod_name"), *((c or {}).get("pod_name") for c in item.get("child_tasks") or [])]
+    return Task(
+        name=str(item.get("display_name") or ""),
+        state=str(item.get("state") or "PENDING"),
+        pods=tuple(str(p) for p in pods if p),
+        error=_error(item.get("error")),
+    )
+
+
+def _recurring(item: Any) -> Recurring:
+    if not isinstance(item, dict) or not item.get("recurring_run_id"):
+        raise KubeflowError("the API's answer is no recurring run", got=str(item)[:80])
+    trigger = item.get("trigger") or {}
+    cron = (trigger.get("cron_schedule") or {}).get("cron")
+    seconds = (trigger.get("periodic_schedule") or {}).get("interval_second")
+    return Recurring(
+        id=str(item["recurring_run_id"]),
+        name=str(item.get("display_name") or ""),
+        enabled=item.get("status") != "DISABLED" and item.get("mode") != "DISABLE",
+        version_id=str((item.get("pipeline_version_reference") or {}).get("pipeline_version_id") or ""),
+        when=f"cron {cron}" if cron else f"every {seconds} s",
+        created_at=_when(item.get("created_at")),
+    )

@@ -1,0 +1,136 @@
+"""What the store knows of runs on a cluster: where each was started, that it is to be cancelled, how it ended.
+
+Keys below `runs/<key>/`::
+
+    kubeflow/<backend id>/started.json     where it runs: host, namespace, pipeline, version, address
+    kubeflow/<backend id>/cancel.json      somebody asked for its end: the FAILED that follows means cancelled
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from trimtab.core import runs
+from trimtab.core.errors import NotFound, RunError
+from trimtab.core.processes import pid_of
+from trimtab.core.records import create_record, read_record
+
+if TYPE_CHECKING:
+    from trimtab.core.store import Store
+    from trimtab.pipelines.kubeflow_api import BackendRun
+
+
+@dataclass(frozen=True)
+class Started:
+    """One run of a backend for a key.
+
+    Attributes:
+        run_id: the backend's id.
+        host, namespace: where it is.
+        pipeline_id, version_id, version: what it runs; the version's name is made from its content.
+        url: where people look at it.
+        attempt_of: who started it: `submit`, `campaign`.
+    """
+
+    run_id: str
+    host: str
+    namespace: str = ""
+    pipeline_id: str = ""
+    version_id: str = ""
+    version: str = ""
+    experiment_id: str = ""
+    url: str = ""
+
+
+def put_started(store: Store, key: str, started: Started) -> None:
+    """Keep where a run was started."""
+    create_record(store, f"runs/{key}/kubeflow/{started.run_id}/started.json", "kubeflow-run", asdict(started))
+
+
+def started(store: Store, key: str) -> list[Started]:
+    """The backend's runs for a key, oldest first."""
+    known = {f.name for f in fields(Started)}
+    found = []
+    for name in store.list(f"runs/{key}/kubeflow/"):
+        if name.endswith("/started.json"):
+            record = read_record(store, name, "kubeflow-run")
+            made = Started(**{k: str(v) for k, v in record.items() if k in known})
+            found.append((str(record["written_at"]), made))
+    return [made for _, made in sorted(found, key=lambda f: f[0])]
+
+
+def started_as(store: Store, key: str, run_id: str) -> Started | None:
+    """Where one of a key's runs was started; None where we did not start it."""
+    return next((s for s in started(store, key) if s.run_id == run_id), None)
+
+
+def ask_cancel(store: Store, key: str, run_id: str, who: str = "") -> None:
+    """Say that a run is to end, before the backend is told."""
+    create_record(store, f"runs/{key}/kubeflow/{run_id}/cancel.json", "kubeflow-cancel", {"who": who})
+
+
+def cancel_asked(store: Store, key: str, run_id: str) -> bool:
+    """Whether somebody asked for a run's end."""
+    return store.exists(f"runs/{key}/kubeflow/{run_id}/cancel.json")
+
+
+def owner(store: Store, key: str) -> runs.Attempt | None:
+    """The newest attempt, where a backend's run owns it; None where nobody or a process of some machine does."""
+    last = runs.newest(store, key)
+    return last if last is not None and pid_of(last.run_id) is None else None
+
+
+def key_of(store: Store, run_id: str) -> str:
+    """The key that a backend's run claimed; empty while it has claimed none."""
+    try:
+        return runs.by_id(store, run_id)[0]
+    except RunError:
+        return ""
+
+
+def conclude(store: Store, key: str, run: BackendRun, error: Mapping[str, Any] | None = None) -> str:
+    """Put down how a run of the backend ended, where it owns an attempt; may be repeated.
+
+    Args:
+        store: where runs are recorded.
+        key: the run.
+        run: as the backend sees it; it has ended.
+        error: why it failed, in the fields of an error record; by default its stages' own.
+
+    Returns:
+        `succeeded`, `failed` or `cancelled`.
+    """
+    mine = next((a for a in runs.attempts(store, key) if a.run_id == run.id), None)
+    if run.state in ("SUCCEEDED", "SKIPPED"):
+        if mine is not None:
+            from trimtab.pipelines.runner import outcome
+
+            spent = (run.finished_at - run.created_at).total_seconds() if run.finished_at and run.created_at else None
+            runs.finish(store, key, {**outcome(store, key), "attempt": mine.n, "seconds": spent})
+            runs.end(store, key, mine.n, "succeeded")
+        return "succeeded"
+    # The backend says FAILED of a run that was terminated.
+    cancelled = run.state == "CANCELED" or cancel_asked(store, key, run.id)
+    state = "cancelled" if cancelled else "failed"
+    if mine is not None:
+        if mine.state:
+            return mine.state
+        found = None if cancelled else dict(error or {}) or (runs.errors(store, key) or [None])[-1]
+        runs.end(store, key, mine.n, state, found)
+    return state
+
+
+def version_of(store: Store, key: str) -> Started | None:
+    """The newest place where a key ran; None where it ran on no cluster of ours."""
+    found = started(store, key)
+    return found[-1] if found else None
+
+
+def request_image(store: Store, key: str) -> str:
+    """The stages' image of a run; empty where there is no such run."""
+    try:
+        return runs.read_request(store, key).image
+    except NotFound:
+        return ""

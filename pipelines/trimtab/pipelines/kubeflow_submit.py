@@ -1,0 +1,279 @@
+"""Starting a run on Kubeflow, so that one run works per key.
+
+The backend would start as many runs of one name as it is asked for. So a key is looked up first: its result, the
+backend's run that owns it, runs that bear its name and have not ended. What a race or a death starts all the same is
+stopped by the claim of its first task, before any work, and `submit` follows the owner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from trimtab.core import runs
+from trimtab.core.errors import RunError
+from trimtab.core.records import canonical
+from trimtab.pipelines.kubeflow_http import KubeflowError
+from trimtab.pipelines.kubeflow_records import Started, conclude, owner, put_started, started_as
+from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, portable_source, upload
+
+if TYPE_CHECKING:
+    from trimtab.core.project import Project
+    from trimtab.core.runs import RunRequest
+    from trimtab.core.store import Store
+    from trimtab.pipelines.kubeflow_api import BackendRun, Kubeflow, Recurring
+
+EXPERIMENT = "trimtab"
+MOST_PARAMETER_BYTES = 64_000
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that was asked for.
+
+    Attributes:
+        key: the run's key.
+        run_id: the backend's run that works on it; empty where it has succeeded before.
+        url: where people look at it.
+        version: name of the pipeline's version.
+        found: `new`, `running` (it was at work already) or `done` (it has succeeded before).
+    """
+
+    key: str
+    run_id: str
+    url: str
+    version: str
+    found: Literal["new", "running", "done"]
+
+
+def submit(
+    kubeflow: Kubeflow,
+    store: Store,
+    project: Project,
+    *,
+    image: str,
+    data: Any = None,
+    reason: str = "",
+    release: Literal["ask", "hold"] = "ask",
+    again: bool = False,
+    experiment: str = "",
+    service_account: str = "",
+    told: Callable[[str], None] = lambda _: None,
+) -> Submitted:
+    """Run a project on a cluster; what runs already is found, and what has succeeded is not repeated.
+
+    Args:
+        kubeflow: the backend.
+        store: the store that the stages use.
+        project: the project file.
+        image: the stages' image, pinned.
+        data: a source in place of the file's own.
+        reason: why, in words.
+        release: `ask` for a rollout of what passes, or `hold`.
+        again: run once more what has succeeded before.
+        experiment: the experiment's name, made where there is none.
+        service_account: of the run's pods; empty for the installation's default.
+        told: given each step in words.
+
+    Raises:
+        RunRefused: there is no image, or the backend refuses.
+        ProjectError: project, image or data are wrong.
+        KubeflowError: the backend cannot be reached or fails.
+    """
+    from trimtab.pipelines.local import make_request
+
+    package = package_of(project, image=image, store_url=store.url)
+    health = kubeflow.health()
+    told(f"Kubeflow Pipelines {health.version} at {kubeflow.access.host}")
+    request = dataclasses.replace(
+        make_request(project, store, data=portable_source(project, store, data), reason=reason, release=release),
+        image=image,
+    )
+    key = runs.open_run(store, request, again=again)
+    request = runs.read_request(store, key)
+    if runs.result(store, key) is not None:
+        return Submitted(key, "", "", package.version, "done")
+    uploaded = upload(kubeflow, package, project.task.statement)
+    return start(kubeflow, store, key, request, uploaded, experiment=experiment, service_account=service_account)
+
+
+def start(
+    kubeflow: Kubeflow,
+    store: Store,
+    key: str,
+    request: RunRequest,
+    uploaded: Uploaded,
+    *,
+    experiment: str = "",
+    service_account: str = "",
+) -> Submitted:
+    """Start a recorded request as a run of a version, unless it is at work.
+
+    Raises:
+        RunError: a local process is at work on it.
+        KubeflowError: the backend cannot be reached or fails.
+    """
+    found = at_work(kubeflow, store, key)
+    if found is not None:
+        return _submitted(kubeflow, key, found, uploaded, "running")
+    experiment_id = kubeflow.ensure_experiment(experiment or EXPERIMENT)
+    parameters = {
+        "data": canonical(request.data).decode(),
+        "key": key,
+        "reason": request.reason,
+        "release": request.release,
+    }
+    if len(json.dumps(parameters).encode()) > MOST_PARAMETER_BYTES:
+        parameters["data"] = ""  # the run's first task reads it from the request in the store
+    made = _create(kubeflow, key, experiment_id, uploaded, parameters, request.reason, service_account)
+    put_started(
+        store,
+        key,
+        Started(
+            run_id=made.id,
+            host=kubeflow.access.host,
+            namespace=kubeflow.access.namespace,
+            pipeline_id=uploaded.pipeline_id,
+            version_id=uploaded.version_id,
+            version=uploaded.version,
+            experiment_id=experiment_id,
+            url=kubeflow.access.run_url(made.id),
+        ),
+    )
+    return _submitted(kubeflow, key, made, uploaded, "new")
+
+
+def at_work(kubeflow: Kubeflow, store: Store, key: str) -> BackendRun | None:
+    """The backend's run that works on a key, or is about to; ends of others that nobody put down are put down.
+
+    Raises:
+        RunError: a process of some machine is at work on it.
+    """
+    last = runs.newest(store, key)
+    if last is not None and not last.ended:
+        if owner(store, key) is None:
+            raise RunError(
+                f"run {key} is at work on {last.host}", object=key, hint=f"trimtab cancel {key} ends it there"
+            )
+        run = lost_or(kubeflow, last.run_id)
+        if run is None:
+            runs.end(store, key, last.n, "failed", {"kind": "RunError", "message": "the backend has forgotten the run"})
+        elif run.ended:
+            conclude(store, key, run)
+        else:
+            return run
+    # A run that has not claimed yet bears the key as its name. Of several the oldest will be first.
+    waiting = [r for r in kubeflow.runs(name=key) if not r.ended]
+    return waiting[-1] if waiting else None
+
+
+def lost_or(kubeflow: Kubeflow, run_id: str) -> BackendRun | None:
+    """A run as the backend sees it; None where it knows of none."""
+    try:
+        return kubeflow.run(run_id)
+    except KubeflowError as error:
+        if error.status == 404 or (error.status == 500 and "not found" in error.said.lower()):
+            return None
+        raise
+
+
+def _create(
+    kubeflow: Kubeflow,
+    key: str,
+    experiment_id: str,
+    uploaded: Uploaded,
+    parameters: dict[str, Any],
+    reason: str,
+    service_account: str,
+) -> BackendRun:
+    """Start a run; where no answer came, look whether it was started all the same, before trying once more."""
+    last: KubeflowError | None = None
+    for pause in (0.0, 1.0, 3.0):
+        time.sleep(pause)
+        if last is not None:
+            waiting = [r for r in kubeflow.runs(name=key) if not r.ended]
+            if waiting:
+                return waiting[-1]
+        try:
+            return kubeflow.create_run(
+                key,
+                experiment_id,
+                uploaded.pipeline_id,
+                uploaded.version_id,
+                parameters,
+                description=reason,
+                service_account=service_account,
+            )
+        except KubeflowError as error:
+            if error.exit_code == 2:
+                raise
+            last = error
+    assert last is not None
+    raise last
+
+
+def _submitted(
+    kubeflow: Kubeflow, key: str, run: BackendRun, uploaded: Uploaded, found: Literal["new", "running"]
+) -> Submitted:
+    return Submitted(key, run.id, kubeflow.access.run_url(run.id), uploaded.version, found)
+
+
+def schedule(
+    kubeflow: Kubeflow,
+    store: Store,
+    project: Project,
+    *,
+    image: str,
+    cron: str = "",
+    every_seconds: int = 0,
+    data: Any = None,
+    reason: str = "",
+    release: Literal["ask", "hold"] = "ask",
+    name: str = "",
+    experiment: str = "",
+    service_account: str = "",
+) -> Recurring:
+    """Run a project's pipeline version again and again; each run makes a key of its own.
+
+    The same schedule (name, version, times) is found, not made twice; one of that name with another version or times
+    is replaced.
+    """
+    kubeflow.health()
+    package = package_of(project, image=image, store_url=store.url)
+    source = portable_source(project, store, data) if data is not None or _local(project) else None
+    uploaded = upload(kubeflow, package, project.task.statement)
+    name = name or project.name
+    when = f"cron {cron}" if cron else f"every {every_seconds} s"
+    for found in kubeflow.recurring(name):
+        if found.version_id == uploaded.version_id and found.when == when and found.enabled:
+            return found
+        kubeflow.delete_recurring(found.id)
+    return kubeflow.create_recurring(
+        name,
+        kubeflow.ensure_experiment(experiment or EXPERIMENT),
+        uploaded.pipeline_id,
+        uploaded.version_id,
+        {
+            "data": "" if source is None else canonical(source).decode(),
+            "key": "",
+            "reason": reason or f"schedule {name}, {when}",
+            "release": release,
+        },
+        cron=cron,
+        every_seconds=every_seconds,
+        description=reason,
+        service_account=service_account,
+    )
+
+
+def _local(project: Project) -> bool:
+    from trimtab.core.sources import normalise
+
+    return any("path" in part for part in normalise(project.data.source))
+
+
+__all__ = ["Submitted", "at_work", "lost_or", "schedule", "start", "started_as", "submit"]
