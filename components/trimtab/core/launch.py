@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from trimtab.core.errors import RunError
+
 State = Literal["running", "succeeded", "failed", "cancelled"]
 
 
@@ -34,6 +36,10 @@ class RetrainRequest:
     candidates: tuple[str, ...] | None = None
 
 
+class LauncherAway(RunError):
+    """What starts runs cannot be reached just now: nothing is known to have failed, and asking again may help."""
+
+
 class Launcher(Protocol):
     """Starts pipeline runs and knows how they stand. Every method may be repeated."""
 
@@ -45,14 +51,22 @@ class Launcher(Protocol):
             result is taken up again where it stopped.
 
         Raises:
+            LauncherAway: nobody can say now whether it was started; ask again.
             RunError: the run cannot be started (the base run has no request, …).
         """
         ...
 
     def state(self, key: str) -> State:
-        """How the run stands. A run whose process died without a result is `failed`."""
+        """How the run stands.
+
+        A run whose process died without a result is `failed`; one that nobody can be asked about now is `running`.
+        """
         ...
 
     def cancel(self, key: str) -> None:
-        """End the run; nothing happens where it has ended."""
+        """End the run; nothing happens where it has ended.
+
+        Raises:
+            LauncherAway: nobody could be told; ask again.
+        """
         ...

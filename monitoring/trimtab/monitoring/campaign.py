@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.core import ledger, rollouts, runs
 from trimtab.core.errors import StoreError, TrimtabError
-from trimtab.core.launch import Launcher, RetrainRequest
+from trimtab.core.launch import Launcher, LauncherAway, RetrainRequest
 from trimtab.core.records import create_record, parse_time, utcnow
 from trimtab.core.sources import resolve
 from trimtab.core.store.keys import number
@@ -192,8 +192,8 @@ class Stepper:
     def _launch(self, at: CampaignState, last: Retrain) -> str:
         try:
             key = self.launcher.start(self._request(at, last))
-        except StoreError:
-            raise  # the store is away, not the run at fault: the next step tries again
+        except (StoreError, LauncherAway):
+            raise  # the store or the cluster is away, not the run at fault: the next step tries again
         except TrimtabError as error:
             self._judged(at, last, {"won": False, "failed": True, "why": error.sentence(), "version": None})
             return f"campaign {at.n}: retrain {last.k} could not be started: {error.sentence()}"

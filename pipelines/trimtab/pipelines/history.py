@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.core import runs
 from trimtab.core.errors import NotFound, ProjectError
+from trimtab.core.processes import pid_of
 from trimtab.core.records import read_record
 
 if TYPE_CHECKING:
@@ -24,6 +25,14 @@ def state_of(store: Store, key: str) -> str:
     return last.state or ("stopped" if last.ended else "running")
 
 
+def place_of(store: Store, key: str) -> str:
+    """Where a run was or is at work: `cluster`, `here` (a process of some machine), or empty while nobody took it."""
+    last = runs.newest(store, key)
+    if last is not None:
+        return "cluster" if pid_of(last.run_id) is None else "here"
+    return "cluster" if next(iter(store.list(f"runs/{key}/kubeflow/")), None) is not None else ""
+
+
 def summary(store: Store, key: str) -> dict[str, Any]:
     """One run in a line."""
     record = read_record(store, f"runs/{key}/request.json", "run-request")
@@ -36,6 +45,7 @@ def summary(store: Store, key: str) -> dict[str, Any]:
         "campaign": record["campaign"],
         "retrain": record["retrain"],
         "state": state_of(store, key),
+        "place": place_of(store, key),
         "version": done.get("version", ""),
         "winner": done.get("winner", ""),
         "seconds": done.get("seconds"),
@@ -71,13 +81,14 @@ def runs_table(facts: list[dict[str, Any]]) -> Table:
     """All runs as a table."""
     from rich.table import Table
 
-    table = Table("run", "model", "asked", "why", "state", "version", "winner", "seconds", box=None)
+    table = Table("run", "model", "asked", "why", "where", "state", "version", "winner", "seconds", box=None)
     for run in facts:
         table.add_row(
             run["key"],
             run["model"],
             run["asked_at"][:19].replace("T", " "),
             run["reason"],
+            run["place"],
             run["state"],
             run["version"],
             run["winner"],

@@ -9,87 +9,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from trimtab.pipelines.kubeflow_http import KubeflowError, KubeflowRefused, Limits, Transport
+from trimtab.pipelines.kubeflow_models import BackendRun, Health, Recurring, recurring_of, run_of
 
 if TYPE_CHECKING:
     from trimtab.pipelines.kubeflow_auth import Access
 
 API = "/apis/v2beta1"
 OLDEST = (2, 0)
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 _PAGE = 100
 _MOST_PAGES = 200
-
-
-@dataclass(frozen=True)
-class Health:
-    """What the API says about itself; the version may be `unknown`."""
-
-    version: str
-    multi_user: bool
-
-
-@dataclass(frozen=True)
-class Task:
-    """One entry of a run's task details: a task, one of its retries, or a driver.
-
-    Attributes:
-        name: display name; empty where the backend gives none.
-        state: as `BackendRun.state`.
-        pods: names of its pods, as far as they are known.
-        error: the backend's words, most often none.
-    """
-
-    name: str
-    state: str
-    pods: tuple[str, ...]
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class BackendRun:
-    """A run as the backend sees it.
-
-    Attributes:
-        state: PENDING, RUNNING, SUCCEEDED, SKIPPED, FAILED, CANCELING, CANCELED or PAUSED; no state means PENDING.
-        error: the backend's words, most often none.
-        root: where its artifacts go, where the run says so.
-    """
-
-    id: str
-    name: str
-    state: str
-    experiment_id: str
-    pipeline_id: str = ""
-    version_id: str = ""
-    recurring_id: str = ""
-    created_at: datetime | None = None
-    finished_at: datetime | None = None
-    error: str = ""
-    root: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    tasks: tuple[Task, ...] = ()
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will happen in it."""
-        return self.state in ENDED
-
-
-@dataclass(frozen=True)
-class Recurring:
-    """A schedule of runs."""
-
-    id: str
-    name: str
-    enabled: bool
-    version_id: str
-    when: str
-    created_at: datetime | None
 
 
 class Kubeflow:
@@ -205,12 +136,10 @@ class Kubeflow:
                 "POST", f"{API}/pipelines/upload_version", query=query, file=(f"{pipeline}.yaml", package)
             )
             return pipeline_id, str(made["pipeline_version_id"])
-        except KubeflowError as error:
+        except KubeflowError:
             found = self._version(pipeline_id, version)  # a rival was first (409), or ours went through unheard
             if found:
                 return pipeline_id, found
-            if isinstance(error, KubeflowRefused):
-                error.exit_code = 2
             raise
 
     def delete_version(self, pipeline_id: str, version_id: str) -> None:
@@ -219,13 +148,14 @@ class Kubeflow:
 
     def version_exists(self, pipeline_id: str, version_id: str) -> bool:
         """Whether the backend still has a version."""
-        try:
-            self._send.json("GET", f"{API}/pipelines/{pipeline_id}/versions/{version_id}")
-        except KubeflowError as error:
-            if error.status in (404, 500):  # an unknown version is a 500 with code 13
-                return any(v.get("pipeline_version_id") == version_id for v in self.versions(pipeline_id))
+        if not (pipeline_id and version_id):
+            return False
+        try:  # asked by the list: a single unknown version is a 500, like a fault
+            return any(v.get("pipeline_version_id") == version_id for v in self.versions(pipeline_id))
+        except KubeflowRefused as error:
+            if error.status in (400, 404):
+                return False
             raise
-        return True
 
     def _version(self, pipeline_id: str, name: str) -> str:
         for item in self.versions(pipeline_id):
@@ -277,11 +207,11 @@ class Kubeflow:
             pipeline_version_reference=_reference(pipeline_id, version_id),
             runtime_config=_runtime(parameters, root),
         )
-        return _run(self._send.json("POST", f"{API}/runs", query={"experiment_id": experiment_id}, body=body))
+        return run_of(self._send.json("POST", f"{API}/runs", query={"experiment_id": experiment_id}, body=body))
 
     def run(self, run_id: str) -> BackendRun:
         """A run with its tasks."""
-        return _run(self._send.json("GET", f"{API}/runs/{run_id}"))
+        return run_of(self._send.json("GET", f"{API}/runs/{run_id}"))
 
     def runs(self, name: str = "", experiment_id: str = "") -> Iterator[BackendRun]:
         """Runs, newest first.
@@ -297,7 +227,7 @@ class Kubeflow:
             "sort_by": "created_at desc",
         }
         for item in self._pages("/runs", "runs", query):
-            found = _run(item)
+            found = run_of(item)
             if not name or found.name == name:
                 yield found
 
@@ -359,12 +289,12 @@ class Kubeflow:
             max_concurrency="1",
             no_catchup=True,
         )
-        return _recurring(self._send.json("POST", f"{API}/recurringruns", body=body))
+        return recurring_of(self._send.json("POST", f"{API}/recurringruns", body=body))
 
     def recurring(self, name: str = "") -> list[Recurring]:
         """Schedules, by name where one is given."""
         query = {"namespace": self.access.namespace, "filter": _equals("display_name", name) if name else ""}
-        found = [_recurring(item) for item in self._pages("/recurringruns", "recurringRuns", query)]
+        found = [recurring_of(item) for item in self._pages("/recurringruns", "recurringRuns", query)]
         return [r for r in found if not name or r.name == name]
 
     def delete_recurring(self, recurring_id: str) -> None:
@@ -423,65 +353,3 @@ def _is_error(text: str) -> bool:
 
 def _equals(key: str, value: str) -> str:
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "stringValue": value}]})
-
-
-def _when(text: Any) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment if moment.year > 1971 else None  # the backend's zero time
-
-
-def _error(value: Any) -> str:
-    return str(value.get("message") or "") if isinstance(value, dict) else ""
-
-
-def _run(item: Any) -> BackendRun:
-    if not isinstance(item, dict) or not item.get("run_id"):
-        raise KubeflowError("the API's answer is no run", got=str(item)[:80])
-    reference = item.get("pipeline_version_reference") or {}
-    runtime = item.get("runtime_config") or {}
-    details = (item.get("run_details") or {}).get("task_details") or []
-    return BackendRun(
-        id=str(item["run_id"]),
-        name=str(item.get("display_name") or ""),
-        state=str(item.get("state") or "PENDING").replace("RUNTIME_STATE_UNSPECIFIED", "PENDING"),
-        experiment_id=str(item.get("experiment_id") or ""),
-        pipeline_id=str(reference.get("pipeline_id") or ""),
-        version_id=str(reference.get("pipeline_version_id") or item.get("pipeline_version_id") or ""),
-        recurring_id=str(item.get("recurring_run_id") or ""),
-        created_at=_when(item.get("created_at")),
-        finished_at=_when(item.get("finished_at")),
-        error=_error(item.get("error")),
-        root=str(runtime.get("pipeline_root") or ""),
-        parameters=dict(runtime.get("parameters") or {}),
-        tasks=tuple(_task(t) for t in details if isinstance(t, dict)),
-    )
-
-
-def _task(item: Mapping[str, Any]) -> Task:
-    pods = [item.get("pod_name"), *((c or {}).get("pod_name") for c in item.get("child_tasks") or [])]
-    return Task(
-        name=str(item.get("display_name") or ""),
-        state=str(item.get("state") or "PENDING"),
-        pods=tuple(str(p) for p in pods if p),
-        error=_error(item.get("error")),
-    )
-
-
-def _recurring(item: Any) -> Recurring:
-    if not isinstance(item, dict) or not item.get("recurring_run_id"):
-        raise KubeflowError("the API's answer is no recurring run", got=str(item)[:80])
-    trigger = item.get("trigger") or {}
-    cron = (trigger.get("cron_schedule") or {}).get("cron")
-    seconds = (trigger.get("periodic_schedule") or {}).get("interval_second")
-    return Recurring(
-        id=str(item["recurring_run_id"]),
-        name=str(item.get("display_name") or ""),
-        enabled=item.get("status") != "DISABLED" and item.get("mode") != "DISABLE",
-        version_id=str((item.get("pipeline_version_reference") or {}).get("pipeline_version_id") or ""),
-        when=f"cron {cron}" if cron else f"every {seconds} s",
-        created_at=_when(item.get("created_at")),
-    )

@@ -101,16 +101,18 @@ class Cluster:
             waiting = (container.get("state") or {}).get("waiting") or {}
             if waiting.get("reason") in _STUCK:
                 kind = "image" if "mage" in waiting["reason"] else "config"
-                found.append(Trouble(kind, name, f"{_STUCK[waiting['reason']]}: {waiting.get('message') or 'no words'}"))
+                found.append(
+                    Trouble(kind, name, f"{_STUCK[waiting['reason']]}: {waiting.get('message') or 'no words'}")
+                )
         if found or status.get("phase") not in ("Pending", None, ""):
             return found
         events = self._events(name)
         scaling = any(e.get("reason") == "TriggeredScaleUp" for e in events)
-        for condition in status.get("conditions") or []:
-            if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-                found.append(
-                    Trouble("schedule", name, f"no node takes it: {condition.get('message') or 'no words'}", scaling)
-                )
+        found += [
+            Trouble("schedule", name, f"no node takes it: {condition.get('message') or 'no words'}", scaling)
+            for condition in status.get("conditions") or []
+            if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable"
+        ]
         if not found:
             for event in events:
                 if event.get("reason") in _EVENTS:

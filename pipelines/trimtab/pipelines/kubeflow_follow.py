@@ -20,8 +20,9 @@ from trimtab.pipelines.kubeflow_why import reason
 if TYPE_CHECKING:
     from trimtab.core.settings import Settings
     from trimtab.core.store import Store
-    from trimtab.pipelines.kubeflow_api import BackendRun, Kubeflow
+    from trimtab.pipelines.kubeflow_api import Kubeflow
     from trimtab.pipelines.kubeflow_cluster import Cluster, Trouble
+    from trimtab.pipelines.kubeflow_models import BackendRun
     from trimtab.pipelines.local import Progress
 
 
@@ -101,7 +102,7 @@ class Follower:
                 run = self.kubeflow.run(run_id)
                 silent = False
             except KubeflowError as error:
-                if not _passing(error):
+                if not passing(error):
                     raise
                 run = None
                 if not silent:
@@ -200,7 +201,7 @@ def _words(trouble: Trouble) -> str:
     return f"pod {trouble.pod}: {trouble.message}" if trouble.pod else trouble.message
 
 
-def _passing(error: KubeflowError) -> bool:
+def passing(error: KubeflowError) -> bool:
     """Whether asking again may help: what cannot be reached now says nothing about the run."""
     return isinstance(error, KubeflowUnreachable) or error.status >= 500 or error.status in (0, 429)
 

@@ -244,16 +244,9 @@ def words(raw: bytes) -> str:
     if not isinstance(body, dict):
         return str(body)[:300]
     details = [d.get("message") for d in body.get("details") or [] if isinstance(d, dict) and d.get("message")]
-    for text in (
-        body.get("error_message"),
-        *details,
-        body.get("message"),
-        body.get("error"),
-        body.get("error_details"),
-    ):
-        if text:
-            return str(text)[:600]
-    return ""
+    plain = [body.get(name) for name in ("message", "error", "error_details")]
+    said = [text for text in (body.get("error_message"), *details, *plain) if text]
+    return str(said[0])[:600] if said else ""
 
 
 _HINTS = {

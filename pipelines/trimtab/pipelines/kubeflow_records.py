@@ -19,7 +19,7 @@ from trimtab.core.records import create_record, read_record
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
-    from trimtab.pipelines.kubeflow_api import BackendRun
+    from trimtab.pipelines.kubeflow_models import BackendRun
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def conclude(store: Store, key: str, run: BackendRun, error: Mapping[str, Any] |
     if mine is not None:
         if mine.state:
             return mine.state
-        found = None if cancelled else dict(error or {}) or (runs.errors(store, key) or [None])[-1]
+        left = runs.errors(store, key)
+        found = None if cancelled else dict(error or {}) or (left[-1] if left else None)
         runs.end(store, key, mine.n, state, found)
     return state
 

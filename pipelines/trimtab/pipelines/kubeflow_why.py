@@ -16,8 +16,9 @@ from trimtab.core.errors import RunError, TrimtabError
 if TYPE_CHECKING:
     from trimtab.core.settings import Settings
     from trimtab.core.store import Store
-    from trimtab.pipelines.kubeflow_api import BackendRun, Kubeflow
+    from trimtab.pipelines.kubeflow_api import Kubeflow
     from trimtab.pipelines.kubeflow_cluster import Cluster
+    from trimtab.pipelines.kubeflow_models import BackendRun, Task
 
 DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
 _LOG_LINES = 20
@@ -99,13 +100,17 @@ def _record(store: Store, key: str, run: BackendRun) -> Reason | None:
 def failed_tasks(run: BackendRun) -> list[str]:
     """Names of a run's failed tasks; retry nodes (`train(1)`) count for their task.
 
-    >>> from trimtab.pipelines.kubeflow_api import BackendRun, Task
+    >>> from trimtab.pipelines.kubeflow_models import BackendRun, Task
     >>> tasks = (Task("say", "FAILED", ()), Task("say(1)", "FAILED", ()), Task("", "FAILED", ()))
     >>> failed_tasks(BackendRun("r", "n", "FAILED", "e", tasks=tasks))
     ['say']
     """
-    names = [re.sub(r"\(\d+\)$", "", t.name) for t in run.tasks if t.state == "FAILED" and t.name]
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(task_of(t) for t in run.tasks if t.state == "FAILED" and t.name))
+
+
+def task_of(task: Task) -> str:
+    """The task that an entry is of: `train` for its retry node `train(1)`; empty for an entry without a name."""
+    return re.sub(r"\(\d+\)$", "", task.name)
 
 
 def _node_log(kubeflow: Kubeflow, run: BackendRun) -> Reason | None:
@@ -113,7 +118,7 @@ def _node_log(kubeflow: Kubeflow, run: BackendRun) -> Reason | None:
         for pod in reversed(task.pods):
             text = kubeflow.node_log(run.id, pod)
             if text.strip():
-                return Reason("node log", re.sub(r"\(\d+\)$", "", task.name), gist(text))
+                return Reason("node log", task_of(task), gist(text))
     return None
 
 
@@ -154,9 +159,9 @@ def executor_logs(run: BackendRun, settings: Settings) -> list[tuple[str, str]]:
 
 
 def gist(log: str) -> str:
-    """What a log says went wrong: a Python traceback's last line, else its last lines.
+    r"""What a log says went wrong: a Python traceback's last line, else its last lines.
 
-    >>> gist("Traceback (most recent call last):\\n  File ...\\nValueError: no such column\\n")
+    >>> gist("Traceback (most recent call last):\n  File ...\nValueError: no such column\n")
     'ValueError: no such column'
     """
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]

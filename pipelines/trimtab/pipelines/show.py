@@ -62,6 +62,11 @@ class RunView:
             state, seconds, words = self._steps[name]
             self._console.print(f"{_MARKS[state][0]} {name:<20}{seconds:7.1f} s  {words}", style=None, highlight=False)
 
+    def say(self, text: str) -> None:
+        """Say something beside the steps."""
+        if not self._quiet:
+            self._console.print(text, style="yellow", highlight=False, markup=False)
+
     def _table(self) -> RenderableType:
         table = Table(box=None, show_header=False, padding=(0, 1))
         for name, (state, value, words) in self._steps.items():

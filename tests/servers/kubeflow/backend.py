@@ -111,7 +111,7 @@ class Backend:
                 raise ApiError(400, "Experiment name is empty")
             if any(e["display_name"] == name and e["namespace"] == namespace for e in self.experiments.values()):
                 raise ApiError(409, f"Failed to create a new experiment. The name {name} already exists")
-            item = {
+            item: Item = {
                 "experiment_id": str(uuid.uuid4()), "display_name": name, "namespace": namespace,
                 "description": body.get("description") or "", "created_at": now(), "storage_state": "AVAILABLE",
                 "last_run_created_at": "1970-01-01T00:00:00Z",
@@ -128,7 +128,7 @@ class Backend:
                 raise ApiError(400, "pipeline's name cannot be empty", upload=upload)
             if any(p["name"] == name for p in self.pipelines.values()):
                 raise ApiError(409, f"Failed to create a new pipeline. The name {name} already exists", upload=upload)
-            item = {
+            item: Item = {
                 "pipeline_id": str(uuid.uuid4()), "name": name, "display_name": body.get("display_name") or name,
                 "description": body.get("description") or "", "created_at": now(),
                 "namespace": body.get("namespace") or "", "tags": body.get("tags") or {},

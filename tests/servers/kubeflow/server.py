@@ -115,6 +115,7 @@ Answer = tuple[int, bytes, str]
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet
     server: _Server
 
     def log_message(self, format: str, *args: Any) -> None:

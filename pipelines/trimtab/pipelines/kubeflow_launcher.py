@@ -1,0 +1,182 @@
+"""Starting a campaign's retrains on Kubeflow: runs of the champion's own pipeline version, found again by run key.
+
+Nothing is remembered in the process: what was started stands in the store and in the backend, so a launcher that
+was restarted, or a second one by mistake, finds the same runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trimtab.core import runs
+from trimtab.core.errors import NotFound, RunError, RunTimeout
+from trimtab.core.launch import LauncherAway, RetrainRequest, State
+from trimtab.pipelines.kubeflow_follow import cancel, passing
+from trimtab.pipelines.kubeflow_http import KubeflowError
+from trimtab.pipelines.kubeflow_records import conclude, owner, started, version_of
+from trimtab.pipelines.kubeflow_submit import lost_or, start
+from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, upload
+
+if TYPE_CHECKING:
+    from trimtab.core.runs import RunRequest
+    from trimtab.core.store import Store
+    from trimtab.pipelines.kubeflow_api import Kubeflow
+    from trimtab.pipelines.kubeflow_models import BackendRun
+
+
+class KubeflowLauncher:
+    """`core.launch.Launcher` by runs of a Kubeflow backend.
+
+    Args:
+        kubeflow: the backend.
+        store: the store that the stages use.
+        image: the stages' image for a champion that was trained on no cluster, pinned.
+        experiment: the experiment's name.
+        service_account: of the runs' pods; empty for the installation's default.
+        cancel_seconds: how long the end of a cancelled run is waited for.
+    """
+
+    def __init__(
+        self,
+        kubeflow: Kubeflow,
+        store: Store,
+        *,
+        image: str = "",
+        experiment: str = "",
+        service_account: str = "",
+        cancel_seconds: float = 20.0,
+    ) -> None:
+        self._kubeflow = kubeflow
+        self._store = store
+        self._image = image
+        self._experiment = experiment
+        self._service_account = service_account
+        self._cancel_seconds = cancel_seconds
+
+    def start(self, request: RetrainRequest) -> str:
+        """See `Launcher.start`."""
+        base = self._base(request)
+        key = runs.open_run(self._store, self._request(request, base))
+        if runs.result(self._store, key) is not None or self._refused_before(key):
+            return key
+        try:
+            uploaded = self._version(request.base_key, base)
+            start(
+                self._kubeflow,
+                self._store,
+                key,
+                runs.read_request(self._store, key),
+                uploaded,
+                experiment=self._experiment,
+                service_account=self._service_account,
+            )
+        except KubeflowError as error:
+            if passing(error):
+                raise LauncherAway(error.sentence(), object=key) from None
+            raise
+        return key
+
+    def state(self, key: str) -> State:
+        """See `Launcher.state`."""
+        if runs.result(self._store, key) is not None:
+            return "succeeded"
+        last = runs.newest(self._store, key)
+        if last is not None and last.state:
+            return _state(last.state)
+        try:
+            run = self._run(key)
+            if run is None:
+                return self._forgotten(key)
+            if not run.ended:
+                return "running"
+        except KubeflowError:
+            return "running"  # nobody can be asked now: that says nothing about the run
+        return _state(conclude(self._store, key, run))
+
+    def cancel(self, key: str) -> None:
+        """See `Launcher.cancel`."""
+        last = runs.newest(self._store, key)
+        if runs.result(self._store, key) is not None or (last is not None and last.state):
+            return
+        try:
+            run = self._run(key)
+            if run is not None:
+                cancel(self._kubeflow, self._store, key, run.id, "the hook", self._cancel_seconds)
+        except RunTimeout:
+            return  # it was told, and ends when its pods do
+        except KubeflowError as error:
+            raise LauncherAway(error.sentence(), object=key) from None
+
+    def _base(self, request: RetrainRequest) -> RunRequest:
+        try:
+            return runs.read_request(self._store, request.base_key)
+        except NotFound:
+            raise RunError(
+                f"the champion's run {request.base_key} left no request, so it cannot be run on other data",
+                object=request.base_key,
+                hint="run the project once more: trimtab submit FILE",
+            ) from None
+
+    def _request(self, request: RetrainRequest, base: RunRequest) -> RunRequest:
+        """The champion's own request; only data, seed and campaign change."""
+        from trimtab.core.project import Project
+        from trimtab.pipelines.local import make_request
+
+        return make_request(
+            Project.from_canonical(base.project),
+            self._store,
+            data=request.data,
+            reason=f"campaign {request.campaign}, retrain {request.retrain}",
+            release="hold",
+            candidates=request.candidates,
+            campaign=request.campaign,
+            retrain=request.retrain,
+            seed=request.seed,
+            base=base,
+            base_key=request.base_key,
+        )
+
+    def _refused_before(self, key: str) -> bool:
+        """Whether an attempt ended in a way that the same request would end again: by a stage's error, or told to."""
+        last = runs.newest(self._store, key)
+        if last is None or not last.state:
+            return False
+        return last.state == "cancelled" or bool(runs.errors(self._store, key))
+
+    def _version(self, base_key: str, base: RunRequest) -> Uploaded:
+        """The pipeline version that the champion ran as; made from its request where the backend has lost it."""
+        from trimtab.core.project import Project
+
+        known = version_of(self._store, base_key)
+        if known is not None and self._kubeflow.version_exists(known.pipeline_id, known.version_id):
+            return Uploaded(known.pipeline_id, known.version_id, known.version)
+        project = Project.from_canonical(base.project)
+        image = base.image if base.image and "unset" not in base.image else self._image
+        return upload(
+            self._kubeflow,
+            package_of(project, image=image, store_url=self._store.url),
+            project.task.statement,
+        )
+
+    def _run(self, key: str) -> BackendRun | None:
+        """The backend's run for a key: its owner, else the newest that was started for it."""
+        last = owner(self._store, key)
+        if last is not None:
+            return lost_or(self._kubeflow, last.run_id)
+        found = started(self._store, key)
+        if found:
+            return lost_or(self._kubeflow, found[-1].run_id)
+        return next(iter(self._kubeflow.runs(name=key)), None)
+
+    def _forgotten(self, key: str) -> State:
+        """The backend knows nothing of a run: it was deleted there, or never started."""
+        last = owner(self._store, key)
+        if last is not None and not last.ended:
+            runs.end(
+                self._store, key, last.n, "failed", {"kind": "RunError", "message": "the backend has forgotten the run"}
+            )
+        return "succeeded" if runs.result(self._store, key) is not None else "failed"
+
+
+def _state(state: str) -> State:
+    return "succeeded" if state == "succeeded" else "cancelled" if state == "cancelled" else "failed"
