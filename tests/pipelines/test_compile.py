@@ -112,7 +112,7 @@ def test_a_task_learns_its_run_and_store_from_its_environment(documents: list[di
         assert {"name": "TRIMTAB_STORE", "value": "s3://bucket/prefix"} in container["env"], name
         (field,) = executors[name]["fieldPathAsEnv"]
         assert field == {"name": "TRIMTAB_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}
-    assert executors["exec-train"]["activeDeadlineSeconds"] == "1800"
+    assert executors["exec-train"]["activeDeadlineSeconds"] == "1920"
 
 
 def test_publish_alone_mounts_the_signing_key(documents: list[dict[str, Any]]) -> None:

@@ -13,13 +13,12 @@ def baseline(
 
     from trimtab.baseline.stage import BaselineConfig
     from trimtab.baseline.stage import baseline as score
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
 
     with stage_record("baseline") as record:
         result = score(BaselineConfig.model_validate_json(config), Path(prepared.path), Path(baseline.path))
         shown = {name: figure["value"] for name, figure in result.metrics.items()}
         record.result(figures={"name": result.name, **shown}, artifacts={"baseline": result.digest})
-    for name, value in shown.items():
-        metrics.log_metric(name, value)
-    baseline.metadata["digest"] = result.digest
-    baseline.metadata["name"] = result.name
+    metrics.metadata.update(plain(shown))
+    baseline.metadata.update(plain({"digest": result.digest, "name": result.name, "record": record.prefix}))

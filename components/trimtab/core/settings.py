@@ -8,7 +8,7 @@ and Kubeflow's (`KF_PIPELINES_*`).
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,7 @@ class Settings:
         home: the user's configuration folder, where keys and tokens are made on first use.
         run_key, run_attempt: the run a stage belongs to, set by the local launcher.
         run_id: the backend's own id of the run (a cluster gives it by the downward API).
+        run_timeout, stage_timeout: seconds that a run and a stage's try may take on a cluster; 0 without limit.
         s3: S3's own settings.
         otlp_endpoint: URL of an OpenTelemetry collector (OTLP over HTTP) that a server sends spans to, by
             OpenTelemetry's own variables; empty: no spans.
@@ -98,6 +99,8 @@ class Settings:
     s3: S3Settings
     otlp_endpoint: str = ""
     kubeflow: KubeflowSettings = KubeflowSettings()
+    run_timeout: float = 0.0
+    stage_timeout: float = 0.0
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -172,7 +175,20 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             client_key=get("KUBEFLOW_KEY"),
             kubernetes=bool(env.get("KUBERNETES_SERVICE_HOST")),
         ),
+        run_timeout=_seconds(get, "RUN_TIMEOUT"),
+        stage_timeout=_seconds(get, "STAGE_TIMEOUT"),
     )
+
+
+def _seconds(get: Callable[[str], str], name: str) -> float:
+    text = get(name) or "0"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ProjectError(f"TRIMTAB_{name} is no time", object=f"TRIMTAB_{name}", expected="seconds", got=text)
+    return seconds
 
 
 def _otlp(env: Mapping[str, str]) -> str:

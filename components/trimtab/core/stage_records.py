@@ -30,6 +30,7 @@ class StageRecord:
 
     Attributes:
         key, attempt: the run it belongs to; empty and 0 where there is none.
+        prefix: where its records lie; empty where it belongs to no run.
         figures: numbers and words for people: rows, scores, the version made.
         artifacts: digest of each artifact, by its name.
     """
@@ -38,6 +39,7 @@ class StageRecord:
     attempt: int = 0
     figures: dict[str, Any] = field(default_factory=dict)
     artifacts: dict[str, str] = field(default_factory=dict)
+    prefix: str = ""
 
     def result(self, figures: Mapping[str, Any], artifacts: Mapping[str, str] | None = None) -> None:
         """Say what came out; written when the stage ends well."""
@@ -64,8 +66,10 @@ def stage_record(stage: str, candidate: str = "") -> Iterator[StageRecord]:
 
     Raises:
         RunError: the environment names a run that has claimed nothing.
+        RunTimeout: the time of the run was over before.
     """
     from trimtab.core import settings as environment
+    from trimtab.core import stage_limits
     from trimtab.core.logs import setup
 
     settings = environment.load()
@@ -79,14 +83,25 @@ def stage_record(stage: str, candidate: str = "") -> Iterator[StageRecord]:
     store = open_store(settings.store, settings)
     key, attempt = _run(store, settings)
     setup(settings.log_level, run=key, stage=stage, candidate=candidate)
-    record = StageRecord(key, attempt)
-    prefix = _open_try(store, folder(key, attempt, stage, candidate))
+    here = folder(key, attempt, stage, candidate)
+    # Locally a try follows its failure only when somebody starts the run again.
+    known = None if processes.pid_of(settings.run_id) is not None else stage_limits.repeated_mistake(store, here)
+    prefix = _open_try(store, here)
+    record = StageRecord(key, attempt, prefix=prefix)
     cost = _Cost()
-    try:
-        yield record
-    except Exception as error:
+
+    def failed(error: Exception) -> None:
         facts = error.facts() if isinstance(error, TrimtabError) else _fault(error)
         create_record(store, f"{prefix}/error.json", "stage-error", {**facts, "cost": cost.spent()})
+
+    try:
+        if known is not None:
+            raise known
+        left = stage_limits.seconds_left(store, key, attempt, stage, settings)
+        with stage_limits.deadline(stage, left, settings, failed), cost.gpu:
+            yield record
+    except Exception as error:
+        failed(error)
         raise
     create_record(
         store,
@@ -193,22 +208,26 @@ def _fault(error: Exception) -> dict[str, Any]:
 
 
 class _Cost:
-    """Wall, CPU and GPU seconds and peak memory since it was made."""
+    """Wall, CPU and GPU seconds and peak memory since it was made; of a GPU also how busy it was."""
 
     def __init__(self) -> None:
+        from trimtab.core.gpus import Usage
+
         self._wall = time.monotonic()
         self._cpu = _cpu_seconds()
+        self.gpu = Usage()
 
     def spent(self) -> dict[str, float]:
-        """Seconds, and bytes for `peak_memory_bytes` (of the whole process)."""
+        """Seconds, and bytes for `…_bytes` (of the whole process, or its largest child)."""
         wall = time.monotonic() - self._wall
         # ru_maxrss is kibibytes on Linux, bytes on macOS.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        unit = 1 if sys.platform == "darwin" else 1024
+        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) * unit
         return {
             "wall_seconds": round(wall, 3),
             "cpu_seconds": round(_cpu_seconds() - self._cpu, 3),
-            "gpu_seconds": round(wall, 3) if _used_gpu() else 0.0,
             "peak_memory_bytes": float(peak),
+            **self.gpu.spent(wall),
         }
 
 
@@ -216,8 +235,3 @@ def _cpu_seconds() -> float:
     own = resource.getrusage(resource.RUSAGE_SELF)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _used_gpu() -> bool:
-    torch = sys.modules.get("torch")
-    return bool(torch is not None and torch.cuda.is_initialized())

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from trimtab.core.errors import ProjectError
-from trimtab.core.records import canonical
+from trimtab.core.errors import DuplicateRun, ProjectError, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.core.project import Project
@@ -49,14 +48,14 @@ def claim_run(
         config: what the pipeline was compiled with.
         store: where runs are recorded.
         run_id: the backend's id of this run; empty (a stage on its own) claims nothing.
-        key: the run's key; empty makes one from what is to be run.
+        key: the run's key; empty makes one from what is to be run and who runs it.
         data: a source as JSON; empty takes the project file's own, read afresh.
         reason: why it is run, in words.
         release: `ask` or `hold`.
 
     Returns:
-        The fixed source for ingest as JSON: the same text for the same data, so that the cache of what follows
-        holds.
+        The fixed source for ingest (`core.run_sources`): the same text for the same data, so that the cache of what
+        follows holds.
 
     Raises:
         ProjectError: `data` or `release` is wrong.
@@ -64,18 +63,29 @@ def claim_run(
         DuplicateRun: another run owns the key.
     """
     from trimtab.core import runs
+    from trimtab.core.run_sources import as_parameter
+    from trimtab.core.run_starts import note_duplicate, note_failed_start
 
-    if key:
-        request = runs.read_request(store, key)
-    else:
-        request = _request(config, store, data, reason, release)
-        key = runs.open_run(store, request)
+    try:
+        if key:
+            request = runs.read_request(store, key)
+        else:
+            request = _request(config, store, data, reason, release, run_id)
+            key = runs.open_run(store, request)
+    except TrimtabError as error:
+        if run_id:
+            note_failed_start(store, run_id, error)
+        raise
     if run_id:
-        runs.claim(store, key, run_id)
-    return canonical(request.data).decode()
+        try:
+            runs.claim(store, key, run_id)
+        except DuplicateRun:
+            note_duplicate(store, key, run_id)
+            raise
+    return as_parameter(key, request.data)
 
 
-def _request(config: DefineConfig, store: Store, data: str, reason: str, release: str) -> Any:
+def _request(config: DefineConfig, store: Store, data: str, reason: str, release: str, run_id: str) -> Any:
     from trimtab.core.runs import RunRequest
     from trimtab.core.sources import resolve
 
@@ -98,4 +108,5 @@ def _request(config: DefineConfig, store: Store, data: str, reason: str, release
         candidates=config.candidates,
         code_version=config.code_version,
         image=config.image,
+        salt=run_id,  # whoever starts a pipeline without a key wants a run, also of what has run before
     )

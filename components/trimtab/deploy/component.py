@@ -6,6 +6,7 @@ from trimtab.core.kubeflow import stage_component
 @stage_component
 def deploy(config: str, version: str, passed: bool, release: str = "ask") -> int:
     from trimtab.core import settings
+    from trimtab.core.run_end import finish_on_cluster
     from trimtab.core.runs import stage_record
     from trimtab.core.store import open_store
     from trimtab.deploy.release import effective
@@ -18,4 +19,5 @@ def deploy(config: str, version: str, passed: bool, release: str = "ask") -> int
         who = f"run {record.key}" if record.key else "deploy"
         result = deploy(asked, version, passed, store, who, record.key)
         record.result(figures={"requested": result.requested, "why": result.why})
+    finish_on_cluster(store, record)
     return result.requested or 0

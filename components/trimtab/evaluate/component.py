@@ -18,6 +18,7 @@ def evaluate(
     from pathlib import Path
 
     from trimtab.core import settings
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
     from trimtab.core.store import open_store
     from trimtab.core.trained import folder_digest
@@ -35,16 +36,12 @@ def evaluate(
             figures={**shown, "rows": result.rows, "judge": result.judge, "judge_metrics": result.judge_metrics},
             artifacts={"evaluation": digest},
         )
-    for name, value in shown.items():
-        metrics.log_metric(name, value)
-    for name, value in (result.judge or {}).items():
-        if isinstance(value, (int, float)):
-            metrics.log_metric(f"judge_{name}", float(value))
+    judged = {f"judge_{n}": float(v) for n, v in (result.judge or {}).items() if isinstance(v, (int, float))}
+    metrics.metadata.update(plain({**shown, **judged}))
     if result.roc and len(result.confusion) <= 50:  # more would not fit into metadata, nor on a screen
         import json
 
         names = json.loads((out / "evaluation.json").read_bytes())["classes"]
         classification.log_confusion_matrix(list(names), result.confusion)
         classification.log_roc_curve(result.roc["fpr"], result.roc["tpr"], result.roc["threshold"])
-    evaluation.metadata["digest"] = digest
-    evaluation.metadata["candidate"] = asked.name
+    evaluation.metadata.update(plain({"digest": digest, "candidate": asked.name, "record": record.prefix}))

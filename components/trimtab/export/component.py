@@ -17,6 +17,7 @@ def export(
     import shutil
     from pathlib import Path
 
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
     from trimtab.export.stage import ExportConfig, export
 
@@ -30,5 +31,4 @@ def export(
             figures={"parity": result.parity, "parity_rows": result.rows, "files": list(result.files)},
             artifacts={"bundle": result.digest},
         )
-    bundle.metadata["digest"] = result.digest
-    bundle.metadata["parity"] = result.parity
+    bundle.metadata.update(plain({"digest": result.digest, "parity": result.parity, "record": record.prefix}))

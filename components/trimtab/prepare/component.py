@@ -11,6 +11,7 @@ def prepare(
 ) -> None:
     from pathlib import Path
 
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
     from trimtab.prepare.stage import PrepareConfig, prepare
 
@@ -22,5 +23,4 @@ def prepare(
             figures={"rows": result.rows, "test_rows": result.test_rows, "folds": result.folds},
             artifacts={"prepared": result.digest},
         )
-    prepared.metadata["digest"] = result.digest
-    prepared.metadata["rows"] = result.rows
+    prepared.metadata.update(plain({"digest": result.digest, "rows": result.rows, "record": record.prefix}))

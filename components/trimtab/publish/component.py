@@ -16,6 +16,8 @@ def publish(
     from pathlib import Path
 
     from trimtab.core import settings, signing
+    from trimtab.core.metadata import plain
+    from trimtab.core.run_end import note_cached_inputs
     from trimtab.core.runs import stage_record
     from trimtab.core.store import open_store
     from trimtab.publish.lineage import complete
@@ -24,11 +26,11 @@ def publish(
     with stage_record("publish") as record:
         env = settings.load()
         store = open_store(env.store, env)
+        note_cached_inputs(store, record, [bundle.metadata, selection.metadata, data.metadata])
         full = complete(PublishConfig.model_validate_json(config), store, record.key, Path(data.path))
         result = publish(full, Path(bundle.path), Path(selection.path), store, signing.signing_key(env))
         prefix = f"models/{full.model}/versions/{result.version}"
         store.download(f"{prefix}/manifest.json", Path(published.path))
         record.result(figures={"version": result.version}, artifacts={"published": result.version})
-    published.metadata["version"] = result.version
-    published.metadata["stored_at"] = f"{store.url}/{prefix}"
+    published.metadata.update(plain({"version": result.version, "stored_at": f"{store.url}/{prefix}"}))
     return result.version

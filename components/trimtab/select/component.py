@@ -37,6 +37,7 @@ def select(
     from pathlib import Path
 
     from trimtab.core.datasets import file_sha256
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
     from trimtab.core.trained import folder_digest
     from trimtab.select.stage import SelectConfig, select
@@ -69,13 +70,10 @@ def select(
             },
             artifacts={"model": digest, "selection": file_sha256(Path(selection.path))},
         )
-    for name, value in shown.items():
-        metrics.log_metric(name, value)
+    metrics.metadata.update(plain(shown))
     if result.confusion and len(result.confusion) <= 50:
         names = json.loads(Path(selection.path).read_bytes())["evaluation"]["classes"]
         classification.log_confusion_matrix(list(names), result.confusion)
-    model.metadata["digest"] = digest
-    model.metadata["candidate"] = result.winner
-    selection.metadata["winner"] = result.winner
-    selection.metadata["passed"] = result.passed
+    model.metadata.update(plain({"digest": digest, "candidate": result.winner}))
+    selection.metadata.update(plain({"winner": result.winner, "passed": result.passed, "record": record.prefix}))
     return (result.winner, result.passed)

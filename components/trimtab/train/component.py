@@ -11,6 +11,7 @@ def train(
 ) -> None:
     from pathlib import Path
 
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
     from trimtab.train.stage import TrainConfig, train
 
@@ -20,7 +21,5 @@ def train(
         figures = {name: figure["value"] for name, figure in result.figures.items()}
         shown = {**figures, "steps": result.steps, "parameters": result.parameters}
         record.result(figures={**shown, "fit_seconds": result.seconds}, artifacts={"model": result.digest})
-    for name, value in shown.items():
-        metrics.log_metric(name, value)
-    model.metadata["digest"] = result.digest
-    model.metadata["candidate"] = settings.name
+    metrics.metadata.update(plain(shown))
+    model.metadata.update(plain({"digest": result.digest, "candidate": settings.name, "record": record.prefix}))

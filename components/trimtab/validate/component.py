@@ -16,6 +16,7 @@ def validate(
 ) -> None:
     from pathlib import Path
 
+    from trimtab.core.metadata import plain
     from trimtab.core.runs import stage_record
     from trimtab.validate.stage import ValidateConfig, validate
 
@@ -33,5 +34,5 @@ def validate(
             },
             artifacts={"checked": result.digest, "checked_judge": result.judge_digest},
         )
-    checked.metadata.update({"digest": result.digest, "rows": result.rows})
-    checked_judge.metadata["digest"] = result.judge_digest
+    checked.metadata.update(plain({"digest": result.digest, "rows": result.rows, "record": record.prefix}))
+    checked_judge.metadata.update(plain({"digest": result.judge_digest}))

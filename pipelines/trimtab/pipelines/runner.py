@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 from trimtab.core import runs
 from trimtab.core.errors import RunError, TrimtabError
 from trimtab.core.processes import local_id
+from trimtab.core.run_end import outcome
 from trimtab.core.stage_records import folder
 from trimtab.pipelines import work as places
 from trimtab.pipelines.steps import Step
 from trimtab.pipelines.warm import LIGHT, WarmProcess, load
+
+__all__ = ["end_group_on_sigterm", "outcome", "revive", "run_here"]
 
 if TYPE_CHECKING:
     from trimtab.core.runs import RunRequest
@@ -54,20 +57,6 @@ def run_here(store: Store, key: str, work: Path) -> None:
         raise known from error
     runs.finish(store, key, {**outcome(store, key), "attempt": attempt, "seconds": round(time.monotonic() - began, 3)})
     runs.end(store, key, attempt, "succeeded")
-
-
-def outcome(store: Store, key: str) -> dict[str, Any]:
-    """What a run came to, from its stages' records: version, winner, the winner's figures, what was cached."""
-    results = runs.stage_results(store, key)
-    selected = results.get("select", {}).get("figures", {})
-    published = results.get("publish", {}).get("figures", {})
-    return {
-        "state": "succeeded",
-        "version": str(published.get("version", "")),
-        "winner": str(selected.get("winner", "")),
-        "figures": selected,
-        "cached": sorted(name for name, r in results.items() if "cached" in r),
-    }
 
 
 def _environment(store: Store, work: Path, key: str, run_id: str, request: RunRequest) -> None:
@@ -111,6 +100,7 @@ def _run_graph(store: Store, key: str, attempt: int, request: RunRequest, work: 
 
     from trimtab.core.project import Project
     from trimtab.core.records import canonical
+    from trimtab.core.run_sources import MOST_BYTES
     from trimtab.pipelines import handler
     from trimtab.pipelines.cache import ProvenanceCache, install
     from trimtab.pipelines.training import build, component_steps
@@ -150,7 +140,10 @@ def _run_graph(store: Store, key: str, attempt: int, request: RunRequest, work: 
         handler.install(warm)
         load(LIGHT)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    graph(data=canonical(request.data).decode(), key=key, reason=request.reason, release=request.release)
+    data = canonical(request.data).decode()
+    # What is too long for a command line, define reads from the request.
+    data = data if len(data) <= MOST_BYTES else ""
+    graph(data=data, key=key, reason=request.reason, release=request.release)
 
 
 def _failure(store: Store, key: str, error: Exception) -> TrimtabError:

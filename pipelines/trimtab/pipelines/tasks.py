@@ -24,6 +24,8 @@ SIGNING_SECRET = "trimtab-signing"  # noqa: S105 - the name of a secret
 SIGNING_FOLDER = "/etc/trimtab/signing"
 RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
 
+# A stage that is over its time ends itself and says so; Kubernetes ends what cannot, after this long.
+GRACE_SECONDS = 120
 ANNOTATION_TIMEOUT = "trimtab/run-timeout-seconds"
 ANNOTATION_ACCOUNT = "trimtab/service-account"
 
@@ -136,7 +138,8 @@ def _time(task: Any, limits: Limits, default: Default, resources: Resources) -> 
     from kfp import kubernetes
 
     minutes = min(limits.minutes or default.minutes, resources.run_minutes)
-    kubernetes.set_timeout(task, max(1, round(minutes * 60)))
+    kubernetes.set_timeout(task, max(1, round(minutes * 60)) + GRACE_SECONDS)
+    task.set_env_variable("TRIMTAB_STAGE_TIMEOUT", str(max(1, round(minutes * 60))))
     # KFP's IR has no limit for a run: each task looks at the clock, and `submit` ends what is over.
     seconds = str(max(1, round(resources.run_minutes * 60)))
     task.set_env_variable("TRIMTAB_RUN_TIMEOUT", seconds)
