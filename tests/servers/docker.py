@@ -27,6 +27,7 @@ NONE_THERE = (
     "TRIMTAB_TEST_DOCKER=unix:///var/run/docker.sock"
 )
 _READY_SECONDS, _END_SECONDS = 60.0, 60.0
+_KEPT_SECONDS = 1800.0
 
 
 def find() -> str | None:
@@ -163,8 +164,8 @@ class Docker:
 
         Args:
             image: its name; the name goes into the archive.
-            path: the file to write; by default one below `.servers/docker/saved/`, made once. Older archives of the
-                same name are removed: they are large.
+            path: the file to write; by default one below `.servers/docker/saved/`, made once. Archives of the
+                same name that are half an hour old are removed: they are large.
         """
         if path is not None:
             self("save", "--output", str(path), image, seconds=900)
@@ -173,7 +174,9 @@ class Docker:
         if not kept.exists():
             kept.parent.mkdir(exist_ok=True)
             for older in kept.parent.glob(f"{image.partition(':')[0]}-*.tar"):
-                older.unlink()
+                # Not one that another session may be about to read.
+                if time.time() - older.stat().st_mtime > _KEPT_SECONDS:
+                    older.unlink(missing_ok=True)
             part = kept.with_suffix(f".{os.getpid()}")
             self("save", "--output", str(part), image, seconds=900)
             part.replace(kept)

@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.servers.docker import CLIENTS, ROOT, Docker
 
 PACKAGES = ("docker.io", "debootstrap")
+REGISTRY = "docker-registry"  # unpacked, not installed: its package would start a service
 SUITE, INCLUDED = "bookworm", "ca-certificates,python3,python3-venv"
 UNUSED = (
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "usr/share/lintian"),
@@ -32,7 +33,9 @@ def install(folder: Path) -> int:
 
     A machine that cannot run dockerd is told so and loses nothing else: those tests say why they do not run.
     """
-    if os.environ.get("TRIMTAB_TEST_DOCKER") or (folder / "base.ready").exists():
+    if os.environ.get("TRIMTAB_TEST_DOCKER"):
+        return 0
+    if (folder / "base.ready").exists() and (folder / REGISTRY).exists():
         return 0
     if os.geteuid() != 0:
         return _without("dockerd needs root")
@@ -43,11 +46,33 @@ def install(folder: Path) -> int:
         said = _apt(*PACKAGES)
         if said:
             return _without(said)
-    return base(folder)
+    return registry(folder) or base(folder)
+
+
+def registry(folder: Path) -> int:
+    """A registry to push to, from Debian's package, unpacked."""
+    if (folder / REGISTRY).exists():
+        return 0
+    if shutil.which("apt-get") is None:
+        return _without(f"no {REGISTRY} to push to, and no Debian packages here")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        said = _run("apt-get", "-q", "download", REGISTRY, cwd=scratch)
+        if said:
+            _run("apt-get", "update", "-qq")
+            said = _run("apt-get", "-q", "download", REGISTRY, cwd=scratch)
+        packed = next(iter(Path(scratch).glob("*.deb")), Path(scratch))
+        said = said or _run("dpkg", "-x", str(packed), f"{scratch}/root")
+        if said:
+            return _without(said)
+        (Path(scratch) / "root" / "usr" / "bin" / REGISTRY).replace(folder / REGISTRY)
+    return 0
 
 
 def base(folder: Path, pinned: str = "") -> int:
     """Find the pinned base image in a registry, else make one by debootstrap."""
+    if (folder / "base.ready").exists():
+        return 0
     folder.mkdir(parents=True, exist_ok=True)
     pinned = pinned or re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(), re.M)[0]
     try:
@@ -94,11 +119,12 @@ def _apt(*packages: str) -> str:
     return said
 
 
-def _run(*command: str, **environment: str) -> str:
+def _run(*command: str, cwd: str | None = None, **environment: str) -> str:
     """A command's last words where it failed, else nothing."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     done = subprocess.run(
         command,
+        cwd=cwd,
         env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         text=True,

@@ -7,9 +7,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# pyarrow's Flight (RPC) and Substrait (query plans), and what only building against it needs.
+# pyarrow's Flight (RPC) and its own S3 client (the store has another), and what only building against it needs.
 PYARROW = (
-    *("libarrow_flight.*", "libarrow_python_flight.*", "_flight.*", "libarrow_substrait.*", "_substrait.*"),
+    *("libarrow_flight.*", "libarrow_python_flight.*", "_flight.*", "libarrow_s3.*", "_s3fs.*"),
     *("include", "src", "tests", "*.pyx", "*.pxd", "*.pxi", "includes"),
 )
 # Headers and static libraries: of use to a compiler alone, and there is none.

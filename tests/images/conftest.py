@@ -1,0 +1,111 @@
+"""The images, built once a session; and a tiny model, trained in containers and, beside it, on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.images import in_containers
+from tests.servers.docker import ROOT, Docker
+
+from trimtab.core import settings, signing
+from trimtab.core.stage_records import stage_results
+from trimtab.core.store import Store, open_store
+
+IMAGES = ("server", "monitor", "stage")
+USER = 10001
+# Flags of `docker run` as the manifests ask for them.
+HARDENED = (
+    *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--memory=768m", "--pids-limit=128"),
+    *("--tmpfs", "/tmp:size=64m"),
+)
+PROJECT = """
+name: quick
+task: {kind: classification, target: species}
+data: {source: {sklearn: iris}, folds: 2}
+fields:
+  sepal_length: {kind: number}
+  sepal_width: {kind: number}
+  petal_length: {kind: number}
+  petal_width: {kind: number}
+candidates:
+  linear: {params: {epochs: 4}}
+gates: {beats_baseline: true}
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One project, trained twice.
+
+    Attributes:
+        folder: where containers trained it: `store`, `signing.pem`, `trusted/`; the images' user may write there.
+        store, key: the containers' store, and the run's key in it.
+        here, here_key: the same of the run on this machine.
+        said: what KFP's runner printed.
+    """
+
+    folder: Path
+    store: Store
+    key: str
+    here: Store
+    here_key: str
+    said: str
+
+    def results(self) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+        """The stages' results in containers, and on this machine."""
+        return stage_results(self.store, self.key), stage_results(self.here, self.here_key)
+
+
+def open_to_all(folder: Path) -> None:
+    """Let the images' user write below a folder, as a volume of a pod with its fsGroup would."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o777 if path.is_dir() else path.stat().st_mode | 0o666)
+    for path in folder.parents:
+        if path.stat().st_uid == os.getuid() and path.stat().st_mode & 0o005 != 0o005 and path != Path("/tmp"):
+            path.chmod(path.stat().st_mode | 0o055)
+
+
+def containers_run(docker: Docker, image: str, file: Path, folder: Path) -> str:
+    """The pipeline of a project in containers; what the runner printed."""
+    words = [sys.executable, "-m", "tests.images.in_containers", str(file), image, str(folder)]
+    # KFP's client speaks to the daemon of DOCKER_HOST, with that client's own settings.
+    done = subprocess.run(
+        words, cwd=ROOT, env={**docker.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def trained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A project trained by KFP's DockerRunner in the stage image, and by `trimtab run` on this machine."""
+    place = tmp_path_factory.mktemp("trained")
+    folder = place / "inside"
+    artifacts = place / f"{folder.name}-artifacts"
+    for made in (folder / "store", artifacts):
+        made.mkdir(parents=True)
+    file = place / "project.yaml"
+    file.write_text(PROJECT)
+    mine = settings.load({"TRIMTAB_HOME": str(folder), "TRIMTAB_TRUSTED_KEYS": str(folder / "trusted")})
+    signing.ensure_keypair(mine)
+    open_to_all(place)
+    # A private key is its user's alone: a Secret's file has this owner on a cluster.
+    (folder / "signing.pem").chmod(0o600)
+    os.chown(folder / "signing.pem", USER, USER)
+    said = containers_run(docker, docker.build("stage"), file, folder)
+    store = open_store((folder / "store").as_uri())
+    here = (place / "here").as_uri()
+    command = [sys.executable, "-m", "trimtab.cli.app", "run", str(file), "--json"]
+    environment = {**os.environ, "TRIMTAB_STORE": here, "TRIMTAB_HOME": str(place / "home")}
+    local = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert local.returncode == 0, local.stderr
+    key = str(json.loads(store.get(f"runs/by-id/{in_containers.RUN_ID}.json"))["key"])
+    return Trained(folder, store, key, open_store(here), str(json.loads(local.stdout)["key"]), said)
