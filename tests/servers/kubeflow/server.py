@@ -27,7 +27,7 @@ LOGIN = b"<!doctype html><title>Log in</title>"
 
 
 class StandIn:
-    """A running stand-in on a loopback port; a context manager.
+    """A running stand-in on a port of its own; a context manager.
 
     Args:
         executor: plays the tasks of runs.
@@ -35,6 +35,7 @@ class StandIn:
         forbid: pattern of `METHOD path` that is answered with 403.
         tls: certificate and key file of an https server.
         client_ca: file of the CA that clients' certificates must be of.
+        address: where it listens; loopback unless pods are to reach it.
         options: as `Backend`'s.
 
     Attributes:
@@ -52,6 +53,7 @@ class StandIn:
         forbid: str = "",
         tls: tuple[Path, Path] | None = None,
         client_ca: Path | None = None,
+        address: str = "127.0.0.1",
         **options: Any,
     ) -> None:
         self.backend = Backend(executor, **options)
@@ -61,7 +63,7 @@ class StandIn:
         self.forbid = forbid
         self.requests: list[str] = []
         self.closing = threading.Event()
-        self._server = _Server(self)
+        self._server = _Server(self, address)
         scheme = "http"
         if tls is not None:
             scheme = "https"
@@ -73,7 +75,8 @@ class StandIn:
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-        self.url = f"{scheme}://localhost:{self._server.server_address[1]}"
+        name = "localhost" if address == "127.0.0.1" else address
+        self.url = f"{scheme}://{name}:{self._server.server_address[1]}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="kfp-stand-in", daemon=True
         )
@@ -102,9 +105,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, owner: StandIn) -> None:
+    def __init__(self, owner: StandIn, address: str) -> None:
         self.owner = owner
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((address, 0), _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away and handshakes that fail are no news."""
