@@ -98,9 +98,9 @@ class ClusterPods:
         """The manifest of a task's pod."""
         extra = dict(task.kubernetes)
         folders = [{"name": f"artifacts-{n}", "emptyDir": {}} for n, _ in enumerate(ARTIFACT_FOLDERS)]
-        mounts = [
+        mounts: list[dict[str, Any]] = [
             {"name": f"artifacts-{n}", "mountPath": folder} for n, folder in enumerate(ARTIFACT_FOLDERS)
-        ]  # fmt: skip
+        ]
         secrets = [
             {
                 "name": f"secret-{n}",
