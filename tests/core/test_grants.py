@@ -14,11 +14,13 @@ from typer.testing import CliRunner, Result
 from trimtab.cli.commands import make_app
 from trimtab.core import grants
 from trimtab.core.errors import NotFound, ProjectError, StoreError, StoreRefused
-from trimtab.core.settings import S3Settings
+from trimtab.core.settings import S3Settings, load
 from trimtab.core.store import Store
 from trimtab.core.store.admin import Administrator, policy_name, read_users
 from trimtab.core.store.retry import Retry
 from trimtab.core.store.s3 import S3Store, open_s3
+from trimtab.doctor.checks import Where
+from trimtab.doctor.policies import check_own
 
 # Each row of the contract's table: who writes it.
 WRITERS = {
@@ -170,6 +172,15 @@ def test_what_a_user_may_write_can_be_asked_without_writing(place: Setup, user: 
     asked = {key.replace("digits", "asked"): writers for key, writers in WRITERS.items()}
     assert {key for key in asked if store.allows(key)} == {key for key, writers in asked.items() if user in writers}
     assert not any(store.exists(key) for key in asked)
+
+
+@pytest.mark.parametrize("user", ["hook", "artifacts-digits"])
+def test_the_doctor_tells_whose_rights_a_credential_has(place: Setup, user: str) -> None:
+    own = place.settings(user)
+    keys = {"AWS_ACCESS_KEY_ID": own.access_key, "AWS_SECRET_ACCESS_KEY": own.secret_key}
+    (finding,) = check_own(Where(load(place.s3.environ(place.url) | keys)))
+    expected = ("ok", "what `hook` may") if user == "hook" else ("warning", "the rights of none of our users")
+    assert (finding.state, expected[1] in finding.says) == (expected[0], True)
 
 
 def test_setup_again_changes_nothing_and_takes_a_new_secret(place: Setup) -> None:

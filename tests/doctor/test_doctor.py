@@ -28,7 +28,7 @@ from trimtab.monitoring.alerts.alertmanager import configuration
 
 
 def found(environ: dict[str, str], **urls: str) -> dict[str, Finding]:
-    return {finding.check: finding for finding in examine(Where(load(environ), **urls))}
+    return {finding.check: finding for finding in examine(Where(load(environ))._replace(**urls))}  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -143,18 +143,29 @@ def test_what_is_no_prometheus_is_said(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "states"),
-    [
-        ({"tag_name": "2.17.0", "multi_user": False}, {"Kubeflow": "ok"}),
-        ({"tag_name": "unknown", "multi_user": True}, {"Kubeflow": "ok", "Kubeflow users": "warning"}),
-        ({"tag_name": "2.3.0"}, {"Kubeflow": "warning"}),
-    ],
+    ("release", "state"), [("2.17.0", "ok"), ("unknown", "ok"), ("2.3.0", "warning")], ids=["new", "unknown", "old"]
 )
-def test_kubeflow_s_release_and_trust(place: Place, facts: dict[str, Any], states: dict[str, str]) -> None:
+def test_kubeflow_s_release(place: Place, release: str, state: str) -> None:
     """A stand-in that answers as the real one's health page does: no Kubeflow can be had here."""
-    with answers(200, facts) as url:
-        seen = found(place.environ, kubeflow=url)
-    assert {name: finding.state for name, finding in seen.items() if name.startswith("Kubeflow")} == states
+    with answers(200, {"tag_name": release}) as url:
+        assert found(place.environ, kubeflow=url)["Kubeflow"].state == state
+
+
+@pytest.mark.parametrize(
+    ("anybody", "believed", "state"),
+    [(200, 200, "warning"), (401, 200, "failed"), (401, 401, "ok")],
+    ids=["asks nobody", "believes a header", "asks"],
+)
+def test_whom_kubeflow_answers(place: Place, anybody: int, believed: int, state: str) -> None:
+    """A stand-in, as above, that refuses as a multi-user installation does."""
+    with answers(anybody, {"tag_name": "2.17.0"}, named=believed) as url:
+        assert found(place.environ, kubeflow=url)["Kubeflow access"].state == state
+
+
+def test_whose_rights_a_credential_has(s3: S3, place: Place) -> None:
+    seen = found(place.environ | s3.environ(s3.fresh()))
+    assert (seen["bucket policies"].state, "administrator" in seen["bucket policies"].says) == ("ok", True)
+    assert found(place.environ)["bucket policies"].state == "not looked at"
 
 
 def test_a_check_that_breaks_stops_no_other(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,13 +193,16 @@ def test_the_command(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def answers(status: int, facts: Any) -> Iterator[str]:
-    """A page that says the same to every request."""
+def answers(status: int, facts: Any, named: int = 0) -> Iterator[str]:
+    """A page that says the same to every request, but with another status to one that names a user."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = json.dumps(facts).encode()
-            self.send_response(status)
+            asked = "/pipelines" in self.path
+            self.send_response(
+                named if asked and self.headers["kubeflow-userid"] else status if asked or not named else 200
+            )
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

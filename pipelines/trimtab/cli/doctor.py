@@ -18,6 +18,15 @@ def doctor(
     host: Annotated[
         str, typer.Option(help="Base URL of Kubeflow Pipelines' API.", envvar="KF_PIPELINES_ENDPOINT")
     ] = "",
+    kubernetes: Annotated[
+        bool | None, typer.Option(help="Look at Kubernetes (KUBECONFIG, or the pod's account); by default in a pod.")
+    ] = None,
+    namespace: Annotated[str, typer.Option(help="Namespace of watch, hook and servers; looks at Kubernetes too.")] = "",
+    runs_in: Annotated[
+        str, typer.Option(help="Namespace in which pipelines' pods run.", envvar="TRIMTAB_KUBEFLOW_NAMESPACE")
+    ] = "",
+    kubeflow_in: Annotated[str, typer.Option(help="Namespace in which Kubeflow Pipelines is installed.")] = "kubeflow",
+    kserve_in: Annotated[str, typer.Option(help="Namespace in which KServe is installed.")] = "kserve",
     as_json: Annotated[bool, typer.Option("--json", help="The same findings as JSON.")] = False,
 ) -> None:
     """Look at everything that usually goes wrong, and say what to do; exits with 1 where something failed."""
@@ -27,10 +36,12 @@ def doctor(
     from trimtab.core.settings import load
     from trimtab.doctor import examine
     from trimtab.doctor.checks import Where
+    from trimtab.doctor.kube import in_pod
 
     for name, url in (("--prometheus", prometheus), ("--alertmanager", alertmanager), ("--host", host)):
         _check_url(name, url)
-    where = Where(load(), prometheus, alertmanager, host)
+    wanted = kubernetes if kubernetes is not None else bool(namespace) or in_pod()
+    where = Where(load(), prometheus, alertmanager, host, wanted, "", namespace, runs_in, kubeflow_in, kserve_in)
     findings: list[Finding] = []
     for finding in examine(where):
         findings.append(finding)
@@ -57,9 +68,9 @@ def _show(finding: Finding) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    state, check = (f"{finding.state:<14}", COLOURS[finding.state]), (f"{finding.check:<16} ", "bold")
+    state, check = (f"{finding.state:<14}", COLOURS[finding.state]), (f"{finding.check:<17} ", "bold")
     line = Text.assemble(state, check, finding.says)
     console = Console(soft_wrap=True, highlight=False)
     console.print(line)
     if finding.hint:
-        console.print(Text(f"{'':<14}{'':<16}{finding.hint}", "italic"))
+        console.print(Text(f"{'':<14}{'':<18}{finding.hint}", "italic"))
