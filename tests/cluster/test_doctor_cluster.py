@@ -261,6 +261,10 @@ def test_kubeflow_s_settings(cluster_api: Cluster, namespace: str) -> None:
         data = {"defaultPipelineRoot": root, "providers": yaml.safe_dump(providers)}
         apply(cluster_api, thing("ConfigMap", "kfp-launcher", namespace, data=data))
         assert (told("Kubeflow launcher")[0], words in told("Kubeflow launcher")[1]) == (state, True)
+    named = {"default": {"region": "us-east-1", "credentials": {"secretRef": {"secretName": "trimtab-s3-artifacts"}}}}
+    data = {"defaultPipelineRoot": "minio://a/b", "providers": yaml.safe_dump({"minio": named})}
+    apply(cluster_api, thing("ConfigMap", "kfp-launcher", namespace, data=data))
+    assert (told("Kubeflow launcher")[0], "trimtab-s3-artifacts" in told("Kubeflow launcher")[1]) == ("failed", True)
     broken = {"defaultPipelineRoot": "minio://trimtab/artifacts", "providers": "{"}
     apply(cluster_api, thing("ConfigMap", "kfp-launcher", namespace, data=broken))
     assert told("Kubeflow launcher") == ("failed", "`providers` in kfp-launcher is no YAML")

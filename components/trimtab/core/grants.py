@@ -68,14 +68,13 @@ def may_write(user: str, key: str) -> bool:
     return any(user in grant.users and fnmatch.fnmatchcase(key, grant.keys) for grant in TABLE)
 
 
-def policy(user: str, bucket: str, prefix: str = "", artifacts: str = "") -> dict[str, Any]:
+def policy(user: str, bucket: str, prefix: str = "") -> dict[str, Any]:
     """The policy of one of our users.
 
     Args:
         user: one of `USERS`.
         bucket: the store's bucket.
         prefix: the prefix of the store's keys in it; empty for the whole bucket.
-        artifacts: `<bucket>/<prefix>` of Kubeflow's artifacts, which `pipeline` reads and writes; empty for none.
 
     Raises:
         ProjectError: there is no such user.
@@ -84,8 +83,6 @@ def policy(user: str, bucket: str, prefix: str = "", artifacts: str = "") -> dic
         raise ProjectError("no user of the store is called so", expected=", ".join(USERS), got=repr(user))
     base = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
     mine = [grant for grant in TABLE if user in grant.users]
-    place, _, below = artifacts.partition("/")
-    theirs = artifacts_policy(place, below)["Statement"] if artifacts and user == "pipeline" else []
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -93,7 +90,6 @@ def policy(user: str, bucket: str, prefix: str = "", artifacts: str = "") -> dic
             _allow("Read", READ, [_arn(bucket, f"{base}*")]),
             _allow("Write", WRITE, [_arn(bucket, base + grant.keys) for grant in mine]),
             _allow("Delete", ("s3:DeleteObject",), [_arn(bucket, base + one.keys) for one in mine if one.deletes]),
-            *({**statement, "Sid": f"Artifacts{statement['Sid']}"} for statement in theirs),
         ],
     }
 

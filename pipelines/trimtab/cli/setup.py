@@ -19,7 +19,8 @@ def setup(
         Path | None, typer.Option(help="Folder of the administrator's access_key and secret_key; by default AWS_*.")
     ] = None,
     artifacts: Annotated[
-        str, typer.Option(help="BUCKET/PREFIX of Kubeflow's artifacts; by default artifacts/ in the store's bucket.")
+        str,
+        typer.Option(help="Bucket of Kubeflow's artifacts, in which users `artifacts-<prefix>` have one prefix each."),
     ] = "",
     policies: Annotated[
         Path | None, typer.Option(help="Only write the policies there as JSON, for an S3 that another hand sets up.")
@@ -42,9 +43,6 @@ def setup(
             "only a store in S3 has users", object="TRIMTAB_STORE", expected="s3://bucket/prefix", got=settings.store
         )
     bucket, _, prefix = settings.store.removeprefix("s3://").partition("/")
-    artifacts = artifacts.strip("/") or f"{bucket}/artifacts"
-    if "/" not in artifacts:
-        raise ProjectError("where are the artifacts?", object="--artifacts", expected="BUCKET/PREFIX", got=artifacts)
     if policies is not None:
         policies.mkdir(parents=True, exist_ok=True)
         for name, one in store_admin.policies(list(grants.USERS), bucket, prefix, artifacts).items():
@@ -59,7 +57,7 @@ def setup(
     s3 = replace(settings.s3, access_key=by.access_key, secret_key=by.secret_key) if by else settings.s3
     minio = store_admin.Administrator(s3, typer.echo)
     minio.wait(wait)
-    for name in dict.fromkeys((bucket, artifacts.partition("/")[0])):
+    for name in dict.fromkeys(filter(None, (bucket, artifacts.strip("/").partition("/")[0]))):
         minio.bucket(name)
     for name, policy in wanted.items():
         minio.user(name, given[name], store_admin.policy_name(name, bucket, prefix), policy)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -68,8 +68,18 @@ def check_launcher(where: Where, kube: Kube) -> Iterator[Finding]:
     elif not all(one.get("region") for one in defaults):
         said = "a provider in kfp-launcher has no region: a user limited to a prefix gets 403"
         yield Finding("Kubeflow launcher", "failed", said, "add `region:` to it")
+    elif lacking := [name for name in _secrets(providers) if kube.get(core(where.runs_in, "secrets", name)) is None]:
+        said = f"kfp-launcher names a Secret that is not in {where.runs_in}: {', '.join(lacking)}"
+        yield Finding("Kubeflow launcher", "failed", said, "docs/operations.md shows how the Secrets are made")
     else:
         yield Finding("Kubeflow launcher", "ok", f"artifacts go to {data['defaultPipelineRoot']}")
+
+
+def _secrets(providers: Mapping[str, Any]) -> list[str]:
+    """The Secrets whose credentials the launcher is told to use."""
+    parts = [part for one in providers.values() for part in (one.get("default") or {}, *(one.get("overrides") or []))]
+    named = [((part.get("credentials") or {}).get("secretRef") or {}).get("secretName") for part in parts]
+    return sorted({str(name) for name in named if name})
 
 
 def check_asked_who(where: Where) -> Iterator[Finding]:

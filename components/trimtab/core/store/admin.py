@@ -90,15 +90,20 @@ def policies(names: Iterable[str], bucket: str, prefix: str, artifacts: str) -> 
         names: of the users: ours, and `artifacts-<project>`, who has a prefix of Kubeflow's artifacts to itself.
         bucket: the store's bucket.
         prefix: the prefix of the store's keys in it; empty for the whole bucket.
-        artifacts: `<bucket>/<prefix>` of Kubeflow's artifacts.
+        artifacts: `<bucket>` or `<bucket>/<prefix>` of Kubeflow's artifacts; empty for none.
+
+    Raises:
+        ProjectError: an artifacts user where no place of artifacts is named.
     """
     place, _, below = artifacts.strip("/").partition("/")
     found = {}
     for name in names:
         if name in grants.USERS:
-            found[name] = grants.policy(name, bucket, prefix, artifacts)
-        else:
+            found[name] = grants.policy(name, bucket, prefix)
+        elif place:
             found[name] = grants.artifacts_policy(place, f"{below}/{name.removeprefix(ARTIFACTS)}")
+        else:
+            raise ProjectError("an artifacts user needs a bucket of artifacts", object=name, hint="add --artifacts")
     return found
 
 
