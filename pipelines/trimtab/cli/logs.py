@@ -61,8 +61,7 @@ def _of_this_machine(store: Store, settings: Settings, key: str) -> list[tuple[s
 
 def _of_cluster(kubeflow: Kubeflow, store: Store, settings: Settings, key: str, stage: str) -> list[tuple[str, str]]:
     """The log that KFP keeps of each task, else its pod's by the API."""
-    from trimtab.pipelines.kubeflow_records import owner, started
-    from trimtab.pipelines.kubeflow_submit import lost_or
+    from trimtab.pipelines.kubeflow_records import lost_or, owner, started
     from trimtab.pipelines.kubeflow_why import executor_logs, task_of
 
     last = owner(store, key)

@@ -100,7 +100,8 @@ def _wait(
     from trimtab.pipelines.show import RunView
 
     with RunView(step_names(project), quiet=as_json) as view:
-        follower = Follower(kubeflow, store, settings, found.key, pods(kubeflow), view.tell, view.say)
+        follower = Follower(kubeflow, store, settings, found.key, pods(kubeflow), view.tell, view.say,
+                            run_seconds=found.run_seconds)  # fmt: skip
         try:
             follower.follow(found.run_id, timeout)
         except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trimtab.core import runs
 from trimtab.core.errors import RunCancelled, RunError, RunTimeout
+from trimtab.core.records import utcnow
 from trimtab.core.store.keys import number
 from trimtab.pipelines.kubeflow_http import KubeflowError, KubeflowUnreachable
 from trimtab.pipelines.kubeflow_records import ask_cancel, cancel_asked, conclude
@@ -35,12 +36,14 @@ class Pace:
         trouble_seconds: between two looks at its pods.
         patience_seconds: how long a trouble may last before the run is given up.
         settle_seconds: how long a claim is waited for once a run has failed.
+        grace_seconds: how long after its time limit a run is ended from outside.
     """
 
     poll_seconds: float = 2.0
     trouble_seconds: float = 5.0
     patience_seconds: float = 30.0
     settle_seconds: float = 3.0
+    grace_seconds: float = 120.0
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Follower:
         progress: told each step as it starts and ends.
         told: given what else is worth knowing, in words.
         pace: how often to look.
+        run_seconds: how long the run may take, from its creation; beyond it is ended. 0 without limit.
     """
 
     kubeflow: Kubeflow
@@ -63,6 +67,7 @@ class Follower:
     progress: Callable[[Progress], None] = lambda _: None
     told: Callable[[str], None] = lambda _: None
     pace: Pace = Pace()
+    run_seconds: float = 0.0
 
     def follow(self, run_id: str, timeout: float | None = None) -> dict[str, Any]:
         """Wait for the end.
@@ -111,6 +116,10 @@ class Follower:
             self._tell(run_id, seen)  # after the look: no record that was written before the end is missed
             if run is not None and run.ended:
                 return run
+            if run is not None and self._overdue(run):
+                self._give_up(run_id, RunTimeout(
+                    f"run {self.key} took longer than {self.run_seconds:g} s, and was ended", object=self.key
+                ))  # fmt: skip
             if self.cluster is not None and run is not None and time.monotonic() - looked >= self.pace.trouble_seconds:
                 looked = time.monotonic()
                 self._look_for_trouble(run_id, since)
@@ -142,11 +151,16 @@ class Follower:
                 since[name] = now
                 self.told(_words(trouble))
             if not trouble.passing and now - since[name] >= self.pace.patience_seconds:
-                self._give_up(run_id, trouble)
+                self._give_up(run_id, RunError(_words(trouble), object=self.key, hint=_HINTS.get(trouble.kind, "")))
 
-    def _give_up(self, run_id: str, trouble: Trouble) -> None:
-        """End a run that cannot go on: it would stay RUNNING until its time limit, and its key with it."""
-        error = RunError(_words(trouble), object=self.key, hint=_HINTS.get(trouble.kind, ""))
+    def _overdue(self, run: BackendRun) -> bool:
+        """Whether a run goes on beyond its limit, which its stages keep themselves as long as they are at work."""
+        if not self.run_seconds or run.created_at is None:
+            return False
+        return (utcnow() - run.created_at).total_seconds() > self.run_seconds + self.pace.grace_seconds
+
+    def _give_up(self, run_id: str, error: RunError) -> None:
+        """End a run that cannot go on: it would stay RUNNING for ever, and keep its key."""
         try:
             self.kubeflow.terminate(run_id)
         except KubeflowError as refused:

@@ -13,8 +13,8 @@ from trimtab.core.errors import NotFound, RunError, RunTimeout
 from trimtab.core.launch import LauncherAway, RetrainRequest, State
 from trimtab.pipelines.kubeflow_follow import cancel, passing
 from trimtab.pipelines.kubeflow_http import KubeflowError
-from trimtab.pipelines.kubeflow_records import conclude, owner, started, version_of
-from trimtab.pipelines.kubeflow_submit import lost_or, start
+from trimtab.pipelines.kubeflow_records import conclude, forgotten, lost_or, owner, started, version_of
+from trimtab.pipelines.kubeflow_submit import start
 from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, upload
 
 if TYPE_CHECKING:
@@ -149,12 +149,14 @@ class KubeflowLauncher:
 
         known = version_of(self._store, base_key)
         if known is not None and self._kubeflow.version_exists(known.pipeline_id, known.version_id):
-            return Uploaded(known.pipeline_id, known.version_id, known.version)
+            return Uploaded(
+                known.pipeline_id, known.version_id, known.version, known.service_account, known.run_seconds
+            )
         project = Project.from_canonical(base.project)
         image = base.image if base.image and "unset" not in base.image else self._image
         return upload(
             self._kubeflow,
-            package_of(project, image=image, store_url=self._store.url),
+            package_of(project, image=image, store_url=self._store.url, code_version=base.code_version),
             project.task.statement,
         )
 
@@ -172,9 +174,7 @@ class KubeflowLauncher:
         """The backend knows nothing of a run: it was deleted there, or never started."""
         last = owner(self._store, key)
         if last is not None and not last.ended:
-            runs.end(
-                self._store, key, last.n, "failed", {"kind": "RunError", "message": "the backend has forgotten the run"}
-            )
+            forgotten(self._store, key, last)
         return "succeeded" if runs.result(self._store, key) is not None else "failed"
 
 

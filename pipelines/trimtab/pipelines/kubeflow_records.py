@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core import runs
-from trimtab.core.errors import NotFound, RunError
+from trimtab.core.errors import RunError
 from trimtab.core.processes import pid_of
 from trimtab.core.records import create_record, read_record
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
+    from trimtab.pipelines.kubeflow_api import Kubeflow
     from trimtab.pipelines.kubeflow_models import BackendRun
 
 
@@ -30,8 +31,8 @@ class Started:
         run_id: the backend's id.
         host, namespace: where it is.
         pipeline_id, version_id, version: what it runs; the version's name is made from its content.
+        service_account, run_seconds: of its pods, and how long it may take; empty and 0 where nothing is said.
         url: where people look at it.
-        attempt_of: who started it: `submit`, `campaign`.
     """
 
     run_id: str
@@ -41,6 +42,8 @@ class Started:
     version_id: str = ""
     version: str = ""
     experiment_id: str = ""
+    service_account: str = ""
+    run_seconds: float = 0.0
     url: str = ""
 
 
@@ -56,7 +59,7 @@ def started(store: Store, key: str) -> list[Started]:
     for name in store.list(f"runs/{key}/kubeflow/"):
         if name.endswith("/started.json"):
             record = read_record(store, name, "kubeflow-run")
-            made = Started(**{k: str(v) for k, v in record.items() if k in known})
+            made = Started(**{k: v for k, v in record.items() if k in known})
             found.append((str(record["written_at"]), made))
     return [made for _, made in sorted(found, key=lambda f: f[0])]
 
@@ -123,15 +126,47 @@ def conclude(store: Store, key: str, run: BackendRun, error: Mapping[str, Any] |
     return state
 
 
+def lost_or(kubeflow: Kubeflow, run_id: str) -> BackendRun | None:
+    """A run as the backend sees it; None where it knows of none.
+
+    Raises:
+        KubeflowError: it cannot be asked.
+    """
+    from trimtab.pipelines.kubeflow_http import KubeflowError
+
+    try:
+        return kubeflow.run(run_id)
+    except KubeflowError as error:
+        if error.status == 404 or (error.status == 500 and "not found" in error.said.lower()):
+            return None
+        raise
+
+
+def forgotten(store: Store, key: str, last: runs.Attempt) -> None:
+    """Put down that the backend has lost a run, which therefore works no more."""
+    runs.end(store, key, last.n, "failed", {"kind": "RunError", "message": "the backend has forgotten the run"})
+
+
+def refresh(kubeflow: Kubeflow, store: Store) -> None:
+    """Ask the backend about every run that is at work by the store, and put down the ends that nobody did.
+
+    Only runs that this backend was given by us: another one's would be unknown to it.
+
+    Raises:
+        KubeflowError: it cannot be asked.
+    """
+    for key in runs.list_runs(store):
+        if runs.result(store, key) is not None:
+            continue
+        last = owner(store, key)
+        if last is None or last.ended:
+            continue
+        run = lost_or(kubeflow, last.run_id)
+        if run is not None and run.ended:
+            conclude(store, key, run)
+
+
 def version_of(store: Store, key: str) -> Started | None:
     """The newest place where a key ran; None where it ran on no cluster of ours."""
     found = started(store, key)
     return found[-1] if found else None
-
-
-def request_image(store: Store, key: str) -> str:
-    """The stages' image of a run; empty where there is no such run."""
-    try:
-        return runs.read_request(store, key).image
-    except NotFound:
-        return ""

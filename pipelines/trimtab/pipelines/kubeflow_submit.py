@@ -18,7 +18,7 @@ from trimtab.core import runs
 from trimtab.core.errors import RunError
 from trimtab.core.records import canonical
 from trimtab.pipelines.kubeflow_http import KubeflowError
-from trimtab.pipelines.kubeflow_records import Started, conclude, owner, put_started, started_as
+from trimtab.pipelines.kubeflow_records import Started, conclude, forgotten, lost_or, owner, put_started
 from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, portable_source, upload
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Submitted:
         run_id: the backend's run that works on it; empty where it has succeeded before.
         url: where people look at it.
         version: name of the pipeline's version.
+        run_seconds: how long the run may take; 0 without limit.
         found: `new`, `running` (it was at work already) or `done` (it has succeeded before).
     """
 
@@ -49,6 +50,7 @@ class Submitted:
     url: str
     version: str
     found: Literal["new", "running", "done"]
+    run_seconds: float = 0.0
 
 
 def submit(
@@ -130,7 +132,8 @@ def start(
     }
     if len(json.dumps(parameters).encode()) > MOST_PARAMETER_BYTES:
         parameters["data"] = ""  # the run's first task reads it from the request in the store
-    made = _create(kubeflow, key, experiment_id, uploaded, parameters, request.reason, service_account)
+    account = service_account or uploaded.service_account
+    made = _create(kubeflow, key, experiment_id, uploaded, parameters, request.reason, account)
     put_started(
         store,
         key,
@@ -142,6 +145,8 @@ def start(
             version_id=uploaded.version_id,
             version=uploaded.version,
             experiment_id=experiment_id,
+            service_account=account,
+            run_seconds=uploaded.run_seconds,
             url=kubeflow.access.run_url(made.id),
         ),
     )
@@ -162,7 +167,7 @@ def at_work(kubeflow: Kubeflow, store: Store, key: str) -> BackendRun | None:
             )
         run = lost_or(kubeflow, last.run_id)
         if run is None:
-            runs.end(store, key, last.n, "failed", {"kind": "RunError", "message": "the backend has forgotten the run"})
+            forgotten(store, key, last)
         elif run.ended:
             conclude(store, key, run)
         else:
@@ -170,16 +175,6 @@ def at_work(kubeflow: Kubeflow, store: Store, key: str) -> BackendRun | None:
     # A run that has not claimed yet bears the key as its name. Of several the oldest will be first.
     waiting = [r for r in kubeflow.runs(name=key) if not r.ended]
     return waiting[-1] if waiting else None
-
-
-def lost_or(kubeflow: Kubeflow, run_id: str) -> BackendRun | None:
-    """A run as the backend sees it; None where it knows of none."""
-    try:
-        return kubeflow.run(run_id)
-    except KubeflowError as error:
-        if error.status == 404 or (error.status == 500 and "not found" in error.said.lower()):
-            return None
-        raise
 
 
 def _create(
@@ -220,7 +215,7 @@ def _create(
 def _submitted(
     kubeflow: Kubeflow, key: str, run: BackendRun, uploaded: Uploaded, found: Literal["new", "running"]
 ) -> Submitted:
-    return Submitted(key, run.id, kubeflow.access.run_url(run.id), uploaded.version, found)
+    return Submitted(key, run.id, kubeflow.access.run_url(run.id), uploaded.version, found, uploaded.run_seconds)
 
 
 def schedule(
@@ -267,7 +262,7 @@ def schedule(
         cron=cron,
         every_seconds=every_seconds,
         description=reason,
-        service_account=service_account,
+        service_account=service_account or uploaded.service_account,
     )
 
 
@@ -275,6 +270,3 @@ def _local(project: Project) -> bool:
     from trimtab.core.sources import normalise
 
     return any("path" in part for part in normalise(project.data.source))
-
-
-__all__ = ["Submitted", "at_work", "lost_or", "schedule", "start", "started_as", "submit"]

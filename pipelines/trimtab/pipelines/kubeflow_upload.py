@@ -31,54 +31,54 @@ class Package:
         version: its name, made from the content: the same content is the same version.
         body: the YAML, both documents.
         image: the stages' image.
+        service_account: that its runs should have; empty for the installation's default.
+        run_seconds: how long a run may take; 0 without limit.
     """
 
     pipeline: str
     version: str
     body: bytes
     image: str
+    service_account: str = ""
+    run_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A version that the backend has."""
+    """A version that the backend has, and what its runs need."""
 
     pipeline_id: str
     version_id: str
     version: str
+    service_account: str = ""
+    run_seconds: float = 0.0
 
 
-def package_of(project: Project, *, image: str, store_url: str) -> Package:
-    """Compile a project and check both documents.
+def package_of(project: Project, *, image: str, store_url: str, code_version: str = "") -> Package:
+    """Compile a project and check both documents, since a broken one keeps a backend busy for ever or fails late.
+
+    Args:
+        project: the project file.
+        image: the stages' image, pinned.
+        store_url: the store that the stages use.
+        code_version: version of the code in that image; empty: of this installation.
 
     Raises:
         RunRefused: no image is named.
         ProjectError: the image is not pinned, or a document would not run.
     """
     from trimtab.pipelines.compile import compile_project
+    from trimtab.pipelines.compile_check import check_package
 
     if not image:
         raise RunRefused("there is no image for the stages", object=project.name, hint=IMAGE_HINT)
     with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
         path = Path(folder) / f"{project.name}.yaml"
-        compile_project(project, path, image=image, store=store_url)
-        check(path)
+        compile_project(project, path, image=image, store=store_url, code_version=code_version)
+        checked = check_package(path)
         body = path.read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:12]
-    return Package(project.name, f"{project.name}-{digest}", body, image)
-
-
-def check(path: Path) -> None:
-    """Check a compiled file before it is uploaded: a broken one keeps a backend busy for ever, or fails late.
-
-    Raises:
-        ProjectError: it would not run.
-    """
-    try:
-        from trimtab.pipelines.compile_check import check_package
-    except ModuleNotFoundError:
-        return
-    check_package(path)
+    return Package(project.name, f"{project.name}-{digest}", body, image, checked.service_account, checked.run_timeout)
 
 
 def upload(kubeflow: Kubeflow, package: Package, description: str = "") -> Uploaded:
@@ -89,7 +89,7 @@ def upload(kubeflow: Kubeflow, package: Package, description: str = "") -> Uploa
     """
     tags: Mapping[str, str] = {"made-by": "trimtab", "image": package.image.rpartition("@")[2][:63]}
     ids = kubeflow.ensure_version(package.pipeline, package.version, package.body, description, tags)
-    return Uploaded(*ids, package.version)
+    return Uploaded(*ids, package.version, package.service_account, package.run_seconds)
 
 
 def portable_source(project: Project, store: Store, source: Any = None) -> Any:
