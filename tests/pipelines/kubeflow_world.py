@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trimtab.core.store import Store
 
 IMAGE = "registry.example/trimtab/stage@sha256:" + "0" * 64
-FAST = Pace(poll_seconds=0.02, trouble_seconds=0.02, patience_seconds=0.1, settle_seconds=0.1)
+FAST = Pace(poll_seconds=0.1, trouble_seconds=0.02, patience_seconds=0.1, settle_seconds=0.1)
 COST = {"wall_seconds": 0.1, "cpu_seconds": 0.1, "gpu_seconds": 0.0, "peak_memory_bytes": 1e6}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,13 +16,34 @@ from trimtab.core.errors import DataError, ProjectError, RunCancelled, RunError,
 from trimtab.core.project import Project, parse_project
 from trimtab.core.settings import load
 from trimtab.core.store import Store
+from trimtab.pipelines import kubeflow_submit
 from trimtab.pipelines.kubeflow_cluster import Cluster
 from trimtab.pipelines.kubeflow_follow import Follower, cancel
 from trimtab.pipelines.kubeflow_http import KubeflowError
 from trimtab.pipelines.kubeflow_submit import Submitted, schedule, submit
+from trimtab.pipelines.kubeflow_upload import Package, package_of
 
 from .conftest import QUICK, until
 from .kubeflow_world import FAST, IMAGE, Stages, client, wrong_column
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling is tested elsewhere: here the same project is compiled once."""
+    monkeypatch.setattr(kubeflow_submit, "package_of", lambda project, *, image, store_url: _package(project, image))
+    monkeypatch.setattr(kubeflow_submit, "_PAUSES", (0.0, 0.01, 0.01))
+
+
+_PACKAGES: dict[str, Package] = {}
+
+
+def _package(project: Project, image: str) -> Package:
+    if not (image and "@" in image):
+        return package_of(project, image=image, store_url="s3://bucket/prefix")
+    name = json.dumps(project.canonical(), sort_keys=True)
+    if name not in _PACKAGES:
+        _PACKAGES[name] = package_of(project, image=image, store_url="s3://bucket/prefix")
+    return _PACKAGES[name]
 
 
 @pytest.fixture
@@ -35,7 +57,7 @@ def submitted(world: StandIn, store: Store, project: Project, **options: Any) ->
 
 
 def follow(
-    world: StandIn, store: Store, found: Submitted, timeout: float | None = 20, **options: Any
+    world: StandIn, store: Store, found: Submitted, timeout: float | None = 60, **options: Any
 ) -> dict[str, Any]:
     follower = Follower(client(world), store, load(), found.key, pace=FAST, **options)
     return follower.follow(found.run_id, timeout)
@@ -52,7 +74,7 @@ def test_a_run_is_started_once_followed_and_told(world: StandIn, store: Store, q
     assert found.found == "new"
     done = follow(world, store, found, progress=lambda p: told.append(f"{p.step.name} {p.state}"))
     assert (done["version"], done["winner"], done["state"]) == ("v1-0badc0de", "linear", "succeeded")
-    assert [t for t in told if t.endswith("done")][0] == "define done"
+    assert next(t for t in told if t.endswith("done")) == "define done"
     assert {"train.linear done", "deploy done"} <= set(told)
     run = world.backend.runs[found.run_id].item
     assert run["display_name"] == found.key
@@ -84,15 +106,13 @@ def test_a_lost_answer_starts_no_second_run(world: StandIn, store: Store, quick:
 
 def test_two_who_race_start_two_runs_and_one_works(world: StandIn, store: Store, quick: Project) -> None:
     # Both looked before either had started: the backend then holds two runs of one key.
-    from trimtab.pipelines import kubeflow_submit
-
     gate = threading.Barrier(2)
     found: list[Submitted] = []
     real = kubeflow_submit.at_work
 
     def looked(*given: Any) -> Any:
         seen = real(*given)
-        gate.wait(10)
+        gate.wait(60)
         return seen
 
     stages(world).hold = {"train"}
@@ -102,7 +122,7 @@ def test_two_who_race_start_two_runs_and_one_works(world: StandIn, store: Store,
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(90)
     assert len(world.backend.runs) == 2
     assert found[0].key == found[1].key
     until(lambda: stages(world).claimed and stages(world).reached.is_set())
@@ -169,7 +189,7 @@ def test_a_cancelled_run_ends_in_failed_and_is_cancelled(world: StandIn, store: 
     stages(world).hold = {"train"}
     world.backend.cancel_seconds = 0.05
     found = submitted(world, store, quick)
-    stages(world).reached.wait(20)
+    stages(world).reached.wait(60)
     assert cancel(client(world), store, found.key, found.run_id, "ann", poll=0.02) == "cancelled"
     assert world.backend.runs[found.run_id].item["state"] == "FAILED"
     with pytest.raises(RunCancelled):
@@ -191,7 +211,7 @@ def test_a_run_beyond_its_own_limit_is_ended(world: StandIn, store: Store, quick
 
     stages(world).hold = {"train"}
     found = submitted(world, store, quick)
-    stages(world).reached.wait(20)
+    stages(world).reached.wait(60)
     pace = dataclasses.replace(FAST, grace_seconds=0.0)
     follower = Follower(client(world), store, load(), found.key, pace=pace, run_seconds=0.2)
     with pytest.raises(RunTimeout, match="was ended"):
@@ -233,7 +253,7 @@ def test_a_missing_service_account_is_told_from_the_workflow(world: StandIn, sto
     found = submitted(world, store, quick)
     message = 'pods "x" is forbidden: error looking up service account kubeflow/nosuch: not found'
     world.cluster.add_workflow(found.run_id, nodes={"root-driver": message})
-    with pytest.raises(RunError, match="nosuch.*service account"):
+    with pytest.raises(RunError, match=r"nosuch.*service account"):
         follow(world, store, found, cluster=cluster(world))
 
 
@@ -266,12 +286,11 @@ def cluster(world: StandIn) -> Cluster:
 def test_a_local_table_becomes_a_dataset_of_the_store(world: StandIn, store: Store, tmp_path: Path) -> None:
     from sklearn.datasets import load_iris
 
-    frame = load_iris(as_frame=True).frame
-    names = ["sepal_length", "sepal_width", "petal_length", "petal_width", "species"]
-    frame.columns = names
-    frame["species"] = frame["species"].map(lambda n: f"class{n}")
-    frame.to_csv(tmp_path / "iris.csv", index=False)
-    project = parse_project(QUICK.replace("{sklearn: iris}", "iris.csv"), str(tmp_path / "project.yaml"))
+    data = load_iris()
+    lines = [",".join([*(f"{v:g}" for v in row), f"class{n}"]) for row, n in zip(data.data, data.target, strict=True)]
+    head = "sepal_length,sepal_width,petal_length,petal_width,species"
+    (tmp_path / "iris.csv").write_text("\n".join([head, *lines]) + "\n")
+    project = parse_project(QUICK.replace("{sklearn: iris}", "iris.csv"), "project.yaml", tmp_path)
     found = submitted(world, store, project)
     given = world.backend.runs[found.run_id].item["runtime_config"]["parameters"]["data"]
     assert '"dataset":"quick/' in given

@@ -108,7 +108,7 @@ def conclude(store: Store, key: str, run: BackendRun, error: Mapping[str, Any] |
     mine = next((a for a in runs.attempts(store, key) if a.run_id == run.id), None)
     if run.state in ("SUCCEEDED", "SKIPPED"):
         if mine is not None:
-            from trimtab.pipelines.runner import outcome
+            from trimtab.core.run_end import outcome
 
             spent = (run.finished_at - run.created_at).total_seconds() if run.finished_at and run.created_at else None
             runs.finish(store, key, {**outcome(store, key), "attempt": mine.n, "seconds": spent})

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "trimtab"
 MOST_PARAMETER_BYTES = 64_000
+_PAUSES = (0.0, 1.0, 3.0)  # before each try to start a run, seconds
 
 
 @dataclass(frozen=True)
@@ -188,12 +189,13 @@ def _create(
 ) -> BackendRun:
     """Start a run; where no answer came, look whether it was started all the same, before trying once more."""
     last: KubeflowError | None = None
-    for pause in (0.0, 1.0, 3.0):
+    before = {r.id for r in kubeflow.runs(name=key)}
+    for pause in _PAUSES:
         time.sleep(pause)
         if last is not None:
-            waiting = [r for r in kubeflow.runs(name=key) if not r.ended]
-            if waiting:
-                return waiting[-1]
+            fresh = [r for r in kubeflow.runs(name=key) if r.id not in before]
+            if fresh:
+                return fresh[-1]
         try:
             return kubeflow.create_run(
                 key,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.core import runs
 from trimtab.core.errors import RunError, TrimtabError
+from trimtab.core.run_starts import failed_start
 
 if TYPE_CHECKING:
     from trimtab.core.settings import Settings
@@ -88,9 +89,10 @@ def reason(
 
 
 def _record(store: Store, key: str, run: BackendRun) -> Reason | None:
-    """The error record of the attempt that this run owns."""
+    """The error record of the attempt that this run owns, or of a start that came to no attempt."""
     if not any(a.run_id == run.id for a in runs.attempts(store, key)):
-        return None
+        early = failed_start(store, run.id)
+        return None if early is None else Reason("record", str(early["stage"]), str(early["message"]), early)
     found = runs.errors(store, key)
     if not found:
         return None
