@@ -64,12 +64,14 @@ class KubernetesApi:
     Args:
         client: a `kubernetes.client.ApiClient`; by default made from the pod's ServiceAccount, else from KUBECONFIG.
         timeout: seconds to wait for one answer.
+        manager: the field manager.
 
     Raises:
         ApiError: neither is there.
     """
 
-    def __init__(self, client: Any = None, timeout: float = 10.0) -> None:
+    def __init__(self, client: Any = None, timeout: float = 10.0, manager: str = MANAGER) -> None:
+        self._manager = manager
         self._client = client if client is not None else _client()
         self._timeout = timeout
 
@@ -94,14 +96,14 @@ class KubernetesApi:
 
     def apply(self, path: str, body: Object, *, force: bool = False, dry_run: bool = False) -> Object:
         """Server-side apply."""
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
+        query = {"fieldManager": self._manager, "force": "true" if force else "false", "fieldValidation": "Strict"}
         if dry_run:
             query["dryRun"] = "All"
         return self._call("PATCH", path, query, body, "application/apply-patch+yaml")
 
     def merge(self, path: str, body: Object) -> Object:
         """A JSON merge patch."""
-        return self._call("PATCH", path, {"fieldManager": MANAGER}, body, "application/merge-patch+json")
+        return self._call("PATCH", path, {"fieldManager": self._manager}, body, "application/merge-patch+json")
 
     def delete(self, path: str) -> None:
         """Delete an object."""
@@ -118,15 +120,13 @@ class KubernetesApi:
         from urllib3.exceptions import HTTPError
 
         headers = {"Accept": "application/json"} | ({"Content-Type": kind} if kind else {})
-        # The client writes as JSON only what calls itself JSON; an apply patch is YAML, of which JSON is a part.
-        sent: Any = json.dumps(body) if kind.endswith("yaml") else body
         try:
             answer = self._client.call_api(
                 path,
                 method,
                 query_params=list((query or {}).items()),
                 header_params=headers,
-                body=sent,
+                body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _return_http_data_only=True,

@@ -240,6 +240,8 @@ def _serves(stable: Track, seen: Seen) -> Move:
     ready = seen.available.get(stable.version, 0)
     if ready < stable.replicas:
         return Move("wait", f"{stable.version}: {ready} of {_pods(stable.replicas)} available")
+    if (waiting := _weighed(seen, stable.version, 100)) is not None:
+        return waiting
     return Move("done", f"{stable.version} serves with {_pods(stable.replicas)}")
 
 
