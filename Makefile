@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean images bench-drift bench-judge bench-loop bench-serving
+.PHONY: help setup servers demo grafana test test-slow lint format clean images cluster-up bench-drift bench-judge bench-loop bench-serving
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -53,6 +53,9 @@ grafana: setup ## the dashboards in a real Grafana here (TRIMTAB_GRAFANA=<folder
 images: ## the container images, tagged by content (REGISTRY=<host/path> pushes and prints digests, WHEELS=<folder>)
 	@$(PYTHON) manifests/images/build.py $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(WHEELS),--wheels "$(WHEELS)") \
 	  $(if $(TRIMTAB_TORCH_INDEX),--torch-index "$(TRIMTAB_TORCH_INDEX)") $(if $(BASE),--base "$(BASE)") $(IMAGES_ARGS)
+
+cluster-up: ## a kind cluster with everything the loop needs (CLUSTER_ARGS="--no-kind" for the current context)
+	@manifests/cluster-up $(CLUSTER_ARGS)
 
 test: setup servers ## all tests but the long ones, under 10 minutes
 	@$(BIN)/python -m pytest -q -m "not campaign and not images and not cluster" $(PYTEST_ARGS)

@@ -27,7 +27,7 @@ def can(cluster: Cluster, who: str, namespace: str, verb: str, what: str, group:
 
     resource, _, part = what.partition("/")
     resource, _, api = resource.partition(".")
-    sub = part if part in {"log", "exec", "portforward", "token"} else ""
+    sub = part if part in {"log", "exec", "portforward", "token", "scale"} else ""
     attributes = {"namespace": namespace, "verb": verb, "group": api, "resource": resource, "subresource": sub}
     spec = {"user": who, "resourceAttributes": {**attributes, "name": "" if sub else part}}
     if group:
@@ -44,6 +44,8 @@ HOOK = [
     *[(v, r) for r in ("pods", "events", "deployments.apps") for v in ("get", "list")],
     ("get", "httproutes.gateway.networking.k8s.io"),
     ("get", "servingruntimes.serving.kserve.io"),
+    ("get", "deployments.apps/scale"),
+    ("patch", "deployments.apps/scale"),
     ("get", "pods/log"),
     ("get", "serviceaccounts"),
     ("get", "workflows.argoproj.io"),

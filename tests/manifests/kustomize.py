@@ -107,7 +107,7 @@ def templates(objects: Sequence[Manifest]) -> Iterator[tuple[str, Manifest]]:
             pod = {
                 "serviceAccountName": "trimtab-server",
                 "automountServiceAccountToken": False,
-                "securityContext": {"fsGroup": 10001},
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "containers": spec["containers"],
                 "volumes": spec["volumes"],
             }

@@ -1,0 +1,92 @@
+"""`manifests/cluster-up` as it tells itself: every pinned version is used, every step can be left out or asked for.
+
+kind, helm and the downloads are not run by any test; what is run on an API server is in tests/cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from tests.manifests.kustomize import MANIFESTS, ROOT
+
+SCRIPT = MANIFESTS / "cluster-up"
+
+
+def tell(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPT), *words], capture_output=True, text=True, check=False, timeout=30,
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environ},
+    )  # fmt: skip
+
+
+def test_every_version_of_the_list_is_used() -> None:
+    said = tell("--dry-run").stdout
+    text = (MANIFESTS / "versions.env").read_text()
+    versions = dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[A-Z]", line))
+    assert len(versions) == 8
+    # The version of kind itself is compared with the one that is there, and named where none is.
+    assert {name for name, value in versions.items() if value not in said} == {"KIND_VERSION"}
+    assert "KIND_VERSION" in SCRIPT.read_text()
+
+
+def test_steps_come_in_their_order_and_one_by_one() -> None:
+    steps = tell("--list").stdout.split()
+    told = re.findall(r"^== cluster-up: (\w+)$", tell("--dry-run").stdout, re.MULTILINE)
+    assert told == steps
+    # What others make must be there before what needs it.
+    assert steps.index("secrets") < steps.index("kubeflow") < steps.index("overlay")
+    assert steps.index("prometheus") < steps.index("overlay")
+    assert steps.index("kserve") < steps.index("overlay")
+    only = tell("--dry-run", "--only", "overlay,policies").stdout
+    assert re.findall(r"^== cluster-up: (\w+)$", only, re.MULTILINE) == ["policies", "overlay"]
+    rest = tell("--dry-run", "--skip", "kind,images").stdout
+    assert "kind create" not in rest
+    assert "make" not in rest.split()
+
+
+def test_everything_is_applied_by_the_server_as_trimtab() -> None:
+    applied = [line for line in tell("--dry-run").stdout.splitlines() if " apply " in line]
+    assert len(applied) >= 10
+    for line in applied:
+        assert "--server-side --force-conflicts --field-manager=trimtab" in line
+        assert "--context kind-trimtab" in line
+
+
+def test_another_cluster_is_the_current_one() -> None:
+    said = tell("--dry-run", "--no-kind", REGISTRY="registry.example/ml").stdout
+    assert "--context" not in said
+    assert not re.search(r"^kind ", said, re.MULTILINE)
+    assert "REGISTRY=registry.example/ml" in said
+
+
+def test_mistakes_are_said_in_a_sentence() -> None:
+    for words, sentence in (
+        (("--only", "overlays"), "no step is called overlays"),
+        (("--only",), "wants steps"),
+        (("--no-king",), "unknown argument --no-king"),
+        (("--no-kind", "--only", "images"), "name a registry"),
+    ):
+        done = tell(*words)
+        assert done.returncode == 2
+        assert done.stderr.startswith("cluster-up: ")
+        assert sentence in done.stderr
+
+
+def test_shell_scripts_are_shell() -> None:
+    scripts = [SCRIPT, *(p for p in (MANIFESTS / "kind").iterdir() if p.is_file() and p.suffix == "")]
+    assert len(scripts) >= 2
+    for script in scripts:
+        assert os.access(script, os.X_OK), script
+        text = script.read_text()
+        assert text.startswith("#!/usr/bin/env bash\n")
+        assert "set -euo pipefail" in text
+        done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+        assert done.stderr == ""
+
+
+def test_make_cluster_up_is_the_script() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^cluster-up:.*##", makefile, re.MULTILINE)
+    assert "manifests/cluster-up $(CLUSTER_ARGS)" in makefile
