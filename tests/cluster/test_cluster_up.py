@@ -42,7 +42,8 @@ class Up:
         }
         return subprocess.run(
             [str(MANIFESTS / program), *words],
-            env={**given, **environ}, capture_output=True, text=True, check=False, timeout=240, stdin=subprocess.DEVNULL,
+            env={**given, **environ}, capture_output=True, text=True, check=False, timeout=240,
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
     def get(self, kind: str, namespace: str) -> dict[str, Manifest]:
