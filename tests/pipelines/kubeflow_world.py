@@ -76,8 +76,7 @@ class Stages:
             self._record(task, stage, candidate, None)
             return Outcome("FAILED", log="Traceback …\n")
         self._record(task, stage, candidate, _FIGURES.get(stage, {}))
-        values: dict[str, Any] = {"publish": {"Output": "v1-0badc0de"}, "deploy": {"Output": 1}}.get(stage, {})
-        return Outcome("SUCCEEDED", {"parameterValues": values})
+        return Outcome("SUCCEEDED", {"parameterValues": _VALUES.get(stage, {})})
 
     def _record(self, task: TaskSpec, stage: str, candidate: str, figures: Mapping[str, Any] | None) -> None:
         key, attempt = by_id(self.store, task.run_id)
@@ -91,6 +90,7 @@ class Stages:
             create_record(self.store, f"{here}/result.json", "stage-result", facts)
 
 
+_VALUES: dict[str, dict[str, Any]] = {"publish": {"Output": "v1-0badc0de"}, "deploy": {"Output": 1}}
 _FIGURES: dict[str, dict[str, Any]] = {
     "select": {"winner": "linear", "passed": True, "accuracy": 0.9},
     "publish": {"version": "v1-0badc0de"},

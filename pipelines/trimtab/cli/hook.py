@@ -21,6 +21,9 @@ def hook(
     actuator: Annotated[
         str, typer.Option(help="Where versions serve: `server`, one model server; `kserve`, a cluster.")
     ] = "server",
+    launcher: Annotated[
+        str, typer.Option(help="Where retrains run: `local`, processes here; `kubeflow`, a cluster.")
+    ] = "local",
     namespace: Annotated[str, typer.Option(help="The cluster's namespace; by default the pod's own.")] = "",
 ) -> None:
     """Answer alerts with retrain campaigns, and take new versions from canary to champion or back."""
@@ -29,6 +32,7 @@ def hook(
     from prometheus_client import CollectorRegistry, Counter, start_http_server
 
     from trimtab.cli.actuators import make_actuator
+    from trimtab.cli.launchers import make_launcher
     from trimtab.core import logs, settings
     from trimtab.core.store import OPERATIONS, open_store, probe
     from trimtab.core.store.keys import check_name
@@ -37,7 +41,6 @@ def hook(
     from trimtab.monitoring.hook_metrics import HookCollector
     from trimtab.monitoring.hook_service import HookService, serve
     from trimtab.monitoring.remember import Remembering
-    from trimtab.pipelines.launcher import LocalLauncher
 
     chosen = settings.load()
     logs.setup(chosen.log_level, process="hook")
@@ -52,7 +55,7 @@ def hook(
     ensure_token(chosen)
     service = HookService(
         store,
-        LocalLauncher(store, chosen),
+        make_launcher(launcher, namespace, store, chosen),
         make_actuator(actuator, namespace, store, server_metrics),
         [check_name(m) for m in models or []],
         poll_seconds,
