@@ -71,7 +71,7 @@ class Stages:
                 return Outcome("FAILED", log=f"trimtab.core.errors.{error.kind}: {error}\n")
             self.claimed.append(task.run_id)
             self._record(task, stage, "", {})
-            return Outcome("SUCCEEDED", {"parameterValues": {"Output": source}})
+            return Outcome("SUCCEEDED", {"parameterValues": {"source": source, "plan": ""}})
         if stage in self.fail:
             self._record(task, stage, candidate, None)
             return Outcome("FAILED", log="Traceback …\n")

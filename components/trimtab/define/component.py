@@ -1,5 +1,7 @@
 """The first task of a run as a KFP component: claims the run, fixes its data, shows what is wanted."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from trimtab.core.kubeflow import stage_component
@@ -13,10 +15,10 @@ def define(
     data: str = "",
     reason: str = "",
     release: str = "ask",
-) -> str:
+) -> NamedTuple("Outputs", [("source", str), ("plan", str)]):  # type: ignore[valid-type]
     from pathlib import Path
 
-    from trimtab.core import settings
+    from trimtab.core import run_plan, settings
     from trimtab.core.runs import stage_record
     from trimtab.core.store import open_store
     from trimtab.define.claim import DefineConfig, claim_run
@@ -29,4 +31,4 @@ def define(
         result = define(baked.parsed())
         Path(definition.path).write_text(result.html, encoding="utf-8")
         record.result(figures={"statement": result.statement, "gates": list(result.gates)})
-    return source
+    return (source, run_plan.as_parameter(store, record.key, baked.seed, baked.candidates))

@@ -19,6 +19,7 @@ def evaluate(
 
     from trimtab.core import settings
     from trimtab.core.metadata import plain
+    from trimtab.core.run_plan import left_out, mark_left_out
     from trimtab.core.runs import stage_record
     from trimtab.core.store import open_store
     from trimtab.core.trained import folder_digest
@@ -29,6 +30,10 @@ def evaluate(
         env = settings.load()
         store = open_store(env.store, env)
         out = Path(evaluation.path)
+        if left_out(Path(model.path)):
+            mark_left_out(out)
+            record.result(figures={"left_out": "this run does not train it"})
+            return
         result = evaluate(asked, Path(prepared.path), Path(model.path), Path(judge.path), out, store)
         shown = {name: figure["value"] for name, figure in result.metrics.items()}
         digest = folder_digest(out)

@@ -7,18 +7,22 @@ from trimtab.core.kubeflow import stage_component
 
 @stage_component
 def prepare(
-    config: str, data: dsl.Input[dsl.Dataset], judge: dsl.Input[dsl.Dataset], prepared: dsl.Output[dsl.Dataset]
+    config: str,
+    data: dsl.Input[dsl.Dataset],
+    judge: dsl.Input[dsl.Dataset],
+    prepared: dsl.Output[dsl.Dataset],
+    plan: str = "",
 ) -> None:
     from pathlib import Path
 
     from trimtab.core.metadata import plain
+    from trimtab.core.run_plan import seeded
     from trimtab.core.runs import stage_record
     from trimtab.prepare.stage import PrepareConfig, prepare
 
     with stage_record("prepare") as record:
-        result = prepare(
-            PrepareConfig.model_validate_json(config), Path(data.path), Path(judge.path), Path(prepared.path)
-        )
+        asked = seeded(PrepareConfig.model_validate_json(config), plan)
+        result = prepare(asked, Path(data.path), Path(judge.path), Path(prepared.path))
         record.result(
             figures={"rows": result.rows, "test_rows": result.test_rows, "folds": result.folds},
             artifacts={"prepared": result.digest},

@@ -38,6 +38,7 @@ def select(
 
     from trimtab.core.datasets import file_sha256
     from trimtab.core.metadata import plain
+    from trimtab.core.run_plan import left_out
     from trimtab.core.runs import stage_record
     from trimtab.core.trained import folder_digest
     from trimtab.select.stage import SelectConfig, select
@@ -51,8 +52,8 @@ def select(
             SelectConfig.model_validate_json(config),
             Path(prepared.path),
             Path(baseline.path),
-            [Path(m.path) for m in models if m is not None],
-            [Path(e.path) for e in evaluations if e is not None],
+            [Path(m.path) for m in models if m is not None and not left_out(Path(m.path))],
+            [Path(e.path) for e in evaluations if e is not None and not left_out(Path(e.path))],
             Path(model.path),
             Path(selection.path),
         )

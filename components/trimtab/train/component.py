@@ -7,16 +7,25 @@ from trimtab.core.kubeflow import stage_component
 
 @stage_component
 def train(
-    config: str, prepared: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model], metrics: dsl.Output[dsl.Metrics]
+    config: str,
+    prepared: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    plan: str = "",
 ) -> None:
     from pathlib import Path
 
     from trimtab.core.metadata import plain
+    from trimtab.core.run_plan import asked_for, mark_left_out, seeded
     from trimtab.core.runs import stage_record
     from trimtab.train.stage import TrainConfig, train
 
-    settings = TrainConfig.model_validate_json(config)
+    settings = seeded(TrainConfig.model_validate_json(config), plan)
     with stage_record("train", settings.name) as record:
+        if not asked_for(plan, settings.name):
+            mark_left_out(Path(model.path))
+            record.result(figures={"left_out": "this run does not train it"})
+            return
         result = train(settings, Path(prepared.path), Path(model.path))
         figures = {name: figure["value"] for name, figure in result.figures.items()}
         shown = {**figures, "steps": result.steps, "parameters": result.parameters}

@@ -128,19 +128,20 @@ def build(
         defined = add(
             define(config=configs.define(), key=key, data=data, reason=reason, release=release), "define", cached=False
         )
-        read = add(ingest(config=configs.ingest(), source=defined.outputs["Output"]), "ingest")
+        plan = defined.outputs["plan"]
+        read = add(ingest(config=configs.ingest(), source=defined.outputs["source"]), "ingest")
         if salt:
             read.set_env_variable("TRIMTAB_SALT", salt)
         checked = add(
             validate(config=configs.validate(), data=read.outputs["data"], judge=read.outputs["judge"]), "validate"
         )
         rows, judge = checked.outputs["checked"], checked.outputs["checked_judge"]
-        split = add(prepare(config=configs.prepare(), data=rows, judge=judge), "prepare")
+        split = add(prepare(config=configs.prepare(), data=rows, judge=judge, plan=plan), "prepare")
         prepared = split.outputs["prepared"]
         naive = add(baseline(config=configs.baseline(), prepared=prepared), "baseline")
         slots: dict[str, Any] = {}
         for n, candidate in enumerate(branches, 1):
-            fitted = add(train(config=configs.train(candidate), prepared=prepared), "train", candidate.name)
+            fitted = add(train(config=configs.train(candidate), prepared=prepared, plan=plan), "train", candidate.name)
             code = configs.code_of(candidate)
             if code:
                 fitted.set_env_variable("TRIMTAB_CANDIDATE_CODE", code)
@@ -161,6 +162,7 @@ def build(
                 model=won.outputs["model"],
                 prepared=prepared,
                 selection=won.outputs["selection"],
+                plan=plan,
             ),
             "export",
         )
