@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.images import in_containers
 from tests.servers.docker import ROOT, Docker
 
-from trimtab.core import settings, signing
+from trimtab.core import runs, settings, signing
+from trimtab.core.project import load_project
 from trimtab.core.stage_records import stage_results
 from trimtab.core.store import Store, open_store
+from trimtab.pipelines.local import make_request
 
 IMAGES = ("server", "monitor", "stage")
 USER = 10001
@@ -73,9 +74,9 @@ def open_to_all(folder: Path) -> None:
             path.chmod(path.stat().st_mode | 0o055)
 
 
-def containers_run(docker: Docker, image: str, file: Path, folder: Path) -> str:
+def containers_run(docker: Docker, image: str, key: str, folder: Path) -> str:
     """The pipeline of a project in containers; what the runner printed."""
-    words = [sys.executable, "-m", "tests.images.in_containers", str(file), image, str(folder)]
+    words = [sys.executable, "-m", "tests.images.in_containers", key, image, str(folder)]
     # KFP's client speaks to the daemon of DOCKER_HOST, with that client's own settings.
     done = subprocess.run(
         words, cwd=ROOT, env={**docker.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
@@ -96,16 +97,16 @@ def trained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Trained
     file.write_text(PROJECT)
     mine = settings.load({"TRIMTAB_HOME": str(folder), "TRIMTAB_TRUSTED_KEYS": str(folder / "trusted")})
     signing.ensure_keypair(mine)
+    store = open_store((folder / "store").as_uri())
+    key = runs.open_run(store, make_request(load_project(file), store))
     open_to_all(place)
     # A private key is its user's alone: a Secret's file has this owner on a cluster.
     (folder / "signing.pem").chmod(0o600)
     os.chown(folder / "signing.pem", USER, USER)
-    said = containers_run(docker, docker.build("stage"), file, folder)
-    store = open_store((folder / "store").as_uri())
+    said = containers_run(docker, docker.build("stage"), key, folder)
     here = (place / "here").as_uri()
     command = [sys.executable, "-m", "trimtab.cli.app", "run", str(file), "--json"]
     environment = {**os.environ, "TRIMTAB_STORE": here, "TRIMTAB_HOME": str(place / "home")}
     local = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert local.returncode == 0, local.stderr
-    key = str(json.loads(store.get(f"runs/by-id/{in_containers.RUN_ID}.json"))["key"])
     return Trained(folder, store, key, open_store(here), str(json.loads(local.stdout)["key"]), said)

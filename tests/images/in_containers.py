@@ -1,7 +1,7 @@
 """Run a project's whole training pipeline by KFP's DockerRunner, each stage in a hardened container of its own.
 
-`python -m tests.images.in_containers FILE IMAGE FOLDER`: a process of its own, since KFP's local runner is one a
-process. The folder holds the store, the signing key and KFP's artifacts, at the same path inside and outside.
+`python -m tests.images.in_containers KEY IMAGE FOLDER`: a process of its own, since KFP's local runner is one a
+process. The folder holds the store with the run's request, and the signing key, at the same path inside and outside.
 """
 
 from __future__ import annotations
@@ -35,23 +35,26 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def main(file: Path, image: str, folder: Path) -> None:
+def main(key: str, image: str, folder: Path) -> None:
     """Run it; the artifacts tell how it went, since the runner calls a container that dies at once a success."""
     import docker
     from kfp import local
 
-    from trimtab.core.project import load_project
+    from trimtab.core import runs
+    from trimtab.core.project import Project
+    from trimtab.core.records import canonical
+    from trimtab.core.store import open_store
     from trimtab.pipelines.training import build
-    from trimtab.pipelines.versions import code_version
 
     warnings.simplefilter("ignore")  # the local runner's remarks on settings that only a cluster heeds
-    graph = build(load_project(file), image=image, code_version=code_version())
+    request = runs.read_request(open_store((folder / "store").as_uri()), key)
+    graph = build(Project.from_canonical(request.project), image=image, code_version=request.code_version)
     whole = docker.types.Mount(str(folder), str(folder), type="bind")
     runner = local.DockerRunner(environment=environment(folder), mounts=[whole], **HARDENED)
     # A folder outside the mount above: KFP mounts it by itself.
     local.init(runner=runner, pipeline_root=str(folder.with_name(f"{folder.name}-artifacts")))
-    graph()
+    graph(data=canonical(request.data).decode(), key=key)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -13,7 +13,7 @@ PYARROW = (
     *("include", "src", "tests", "*.pyx", "*.pxd", "*.pxi", "includes"),
 )
 # Headers and static libraries: of use to a compiler alone, and there is none.
-TORCH = ("include", "share/cmake", "test", "bin", "lib/*.a")
+TORCH = ("include", "share/cmake", "test", "bin/protoc*", "bin/*test*", "lib/*.a")
 # Packages whose own tests are a part worth having back.
 TESTED = ("joblib", "matplotlib", "networkx", "numpy", "onnx", "pandas", "patsy", "plotly", "river", "scipy", "sklearn")
 TESTED += ("statsmodels", "sympy", "nltk", "fsspec", "torchmetrics")
