@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("components", "pipelines", "serving", "monitoring")
+# All that the repository's top level holds; what is new there is put elsewhere, or named here for a reason.
+TOP = {
+    *FOLDERS, "manifests", "tests", "benchmarks", "docs", "examples", "typings", ".ci", ".github",
+    "Dockerfile", ".dockerignore", "Makefile", "pyproject.toml", "constraints.txt", "README.md", "CHANGELOG.md",
+    "LICENSE", ".gitignore",
+}  # fmt: skip
 
 
 def sources() -> list[Path]:
@@ -15,6 +22,15 @@ def sources() -> list[Path]:
 
 def test_no_portion_of_the_namespace_hides_the_others() -> None:
     assert [f for f in FOLDERS if (ROOT / f / "trimtab" / "__init__.py").exists()] == []
+
+
+def test_the_top_level_holds_known_names_alone() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:  # a source archive has no history: what lies there was unpacked
+        return
+    names = {path.partition("/")[0] for path in tracked.stdout.split("\0") if path}
+    assert names - TOP == set()
+    assert {*FOLDERS, "manifests", "tests", "Dockerfile", "pyproject.toml", "README.md"} <= names
 
 
 def test_every_package_below_is_a_package() -> None:
