@@ -104,7 +104,10 @@ def test_what_the_manifests_bring_is_found(cluster_api: Cluster, namespace: str)
         *(thing("ServiceAccount", name, namespace) for name in ("trimtab-watch", "trimtab-hook", "pipeline-runner")),
         *(thing("Secret", f"trimtab-s3-{user}", namespace, data=data) for user in grants.USERS),
         thing("Secret", "trimtab-signing", namespace, stringData={"signing.pem": "x"}),
-        thing("Secret", "trimtab-tokens", namespace, stringData={"token": "x", "tokens.json": "{}"}),
+        *(
+            thing("Secret", name, namespace, stringData={"token": "x", "tokens.json": "{}"})
+            for name in ("trimtab-tokens", "trimtab-server-tokens")
+        ),
         thing("ConfigMap", "trimtab-trusted-keys", namespace, data={"a.pem": "x"}),
         *(
             thing(
@@ -125,7 +128,7 @@ def test_what_the_manifests_bring_is_found(cluster_api: Cluster, namespace: str)
     apply(cluster_api, *objects)
     told = seen(look(cluster_api.kubeconfig, namespace))
     assert (told["accounts"].state, told["serving runtime"].state) == ("ok", "ok")
-    assert told["secrets"].says == "7 of 7 Secrets are there with their keys"
+    assert told["secrets"].says == "8 of 8 Secrets are there with their keys"
     assert "has no available pod" in told["watch deployed"].says  # nothing runs on an API alone
     # What the kubelet would report once they run.
     for name in ("trimtab-watch", "trimtab-hook"):

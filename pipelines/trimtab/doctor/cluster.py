@@ -88,12 +88,13 @@ def check_secrets(where: Where, kube: Kube) -> Iterator[Finding]:
     wanted |= {
         (where.runs_in, "trimtab-signing"): ("signing.pem",),
         (where.namespace, "trimtab-tokens"): ("token", "tokens.json"),
+        (where.namespace, "trimtab-server-tokens"): ("token", "tokens.json"),
     }
     well = 0
     for (namespace, name), keys in wanted.items():
         secret = kube.get(core(namespace, "secrets", name))
         if secret is None:
-            hint = "docs/operations.md shows how the Secrets are made; none is in Git"
+            hint = "docs/kubernetes.md lists the Secrets; none is in Git"
             yield Finding("secrets", "failed", f"no Secret {name} in {namespace}", hint)
             continue
         entries = decoded(secret)

@@ -70,7 +70,7 @@ def check_launcher(where: Where, kube: Kube) -> Iterator[Finding]:
         yield Finding("Kubeflow launcher", "failed", said, "add `region:` to it")
     elif lacking := [name for name in _secrets(providers) if kube.get(core(where.runs_in, "secrets", name)) is None]:
         said = f"kfp-launcher names a Secret that is not in {where.runs_in}: {', '.join(lacking)}"
-        yield Finding("Kubeflow launcher", "failed", said, "docs/operations.md shows how the Secrets are made")
+        yield Finding("Kubeflow launcher", "failed", said, "docs/kubernetes.md lists the Secrets")
     else:
         yield Finding("Kubeflow launcher", "ok", f"artifacts go to {data['defaultPipelineRoot']}")
 
