@@ -197,7 +197,9 @@ def _take_over(live: Live, seen: Seen, champion: str, replicas: Mapping[str, int
 def _dark(live: Live, version: str, pods: int, replicas: Mapping[str, int]) -> Move:
     assert live.stable is not None
     stable = replace(live.stable, replicas=_beside(replicas[live.stable.version], pods))
-    to = Live(stable, Track(version, version, pods))
+    # The name may be taken, where somebody changed the storageUri below it.
+    name = version if stable.name != version else f"{version}-again"
+    to = Live(stable, Track(version, name, pods))
     return Move("write", f"{version} is started in the dark, {_pods(pods)}", to)
 
 
