@@ -39,6 +39,9 @@ def test_promoted_and_taken_back_under_load_without_a_failed_request(world: Roll
         world.say("rolled_back", second)
         world.settle("the first one serves again")
         assert load.seen.by_version[first] >= before
+        counted = world.actuator.failures(MODEL)
+        assert counted[first][0] > 0, "the judge counts requests by the pods' own metrics"
+        assert counted[first][1] == 0
         seen = load.stop()
     assert world.live().stable.version == first
     assert world.live().canary is None

@@ -232,3 +232,39 @@ def test_the_story_of_a_played_campaign_is_in_order(world: World) -> None:
     world.verdict(version, 1)
     play(world, lambda: world.store, Runs(world))
     assert [e for e, _ in story(world.store)["events"]] == ["promoted", "published", "shadowed", "canaried", "promoted"]
+
+
+class Whole(Place):
+    """A cluster: what replaces another version is judged first."""
+
+    judges_replacements = True
+
+
+def test_where_requests_cannot_be_split_a_version_replaces_another_on_the_word_of_the_replay(world: World) -> None:
+    first, place = world.champion(), Whole()
+    place.whole = "KServe's InferenceService has no spec.canary, which came with 0.20"
+    new = world.publish(2)
+    ask(world, new)
+    step(world, place)
+    state = world.state()
+    assert (state.champion, state.shadow, state.canary) == (first, new, None)
+    assert place.whole in ledger.read(world.store, MODEL)[-1].why
+    # These graphs cannot be run, so what the training run kept for judging is all that is known, and that is nothing.
+    assert step(world, place) == []
+    assert world.state().shadow == new
+
+
+def test_a_version_whose_pods_do_not_start_is_refused_with_their_reason(world: World) -> None:
+    first, place = world.champion(), Place()
+    new = world.publish(2)
+    ask(world, new)
+    step(world, place)
+    place.lasting = {new: "kserve-container: ImagePullBackOff"}
+    step(world, place)
+    assert world.state().champion == first
+    assert ledger.read(world.store, MODEL)[-1].why == "its pods do not serve: kserve-container: ImagePullBackOff"
+    # Promoted by hand it is tried again, and given up again.
+    ask(world, new, "promote")
+    step(world, place)
+    assert events(world)[-2:] == [("promoted", new), ("refused", new)]
+    assert world.state().champion == first

@@ -164,3 +164,16 @@ def test_a_regression_challenger_is_judged_by_its_errors() -> None:
 def test_figures_come_back_from_their_record() -> None:
     seen = Figures(Arm(1, 2, 3, 4, 5, 6), Arm(rows=9), 3.5, 1, BETTER, False, 7, 2)
     assert Figures.from_record(seen.record()) == seen
+
+
+def test_without_shares_the_replay_alone_decides() -> None:
+    whole = replace(LARGE, shares=())
+    assert canary(figures(BETTER, SHADOW), whole) == Decision(
+        "promote", "shown to be no worse by a replay of the log: 190 of 200 right, the champion 154"
+    )
+    assert canary(figures(WORSE, SHADOW), whole).move == "back"
+    assert canary(figures(SAME, SHADOW), whole).move == "wait"
+    assert canary(figures(SAME, SHADOW, minutes=1e9), whole).undecided
+    unlabelled = replace(whole, step_labelled=0)
+    assert canary(figures(SAME, SHADOW), unlabelled).move == "promote"
+    assert canary(figures(Paired(), SHADOW), unlabelled).move == "wait"

@@ -139,6 +139,11 @@ class Serving(Block):
         default=5, ge=0, le=10_000, description="longest time that a row waits for others to be run with"
     )
     replicas: int = Field(default=1, ge=1, le=1000, description="servers on a cluster, at least")
-    max_replicas: int = Field(default=3, ge=1, le=1000, description="servers on a cluster, at most")
+    max_replicas: int | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="servers on a cluster, at most: above `replicas` their number follows the requests in flight",
+    )
     cpu: float | None = Field(default=None, gt=0, description="CPU cores of a server")
     memory: str = Field(default="", pattern=r"^$|^\d+(\.\d+)?([kKMGT]i?)?$", description="memory of a server")

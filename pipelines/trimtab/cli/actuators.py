@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trimtab.core.errors import ProjectError
@@ -21,13 +22,22 @@ def make_actuator(kind: str, namespace: str, store: Store, server_metrics: str) 
         ProjectError: no such place, or the package for it is not installed.
         ApiError: no Kubernetes API is known here.
     """
-    if kind not in ACTUATORS:
-        raise ProjectError("no such place", object="--actuator", expected=" or ".join(ACTUATORS), got=kind)
-    if kind == "kserve":
-        return make_kserve(namespace, store)
+    if (cluster := cluster_of(kind, namespace, store)) is not None:
+        return cluster()
     from trimtab.monitoring.actuators import SingleServer
 
     return SingleServer(server_metrics)
+
+
+def cluster_of(kind: str, namespace: str, store: Store) -> Callable[[], KServe] | None:
+    """What makes the cluster's actuator when it is needed; None where `--actuator` names no cluster.
+
+    Raises:
+        ProjectError: no such place.
+    """
+    if kind not in ACTUATORS:
+        raise ProjectError("no such place", object="--actuator", expected=" or ".join(ACTUATORS), got=kind)
+    return (lambda: make_kserve(namespace, store)) if kind == "kserve" else None
 
 
 def make_kserve(namespace: str, store: Store) -> KServe:

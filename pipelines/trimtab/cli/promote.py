@@ -12,8 +12,13 @@ def promote(
     model: Annotated[str, typer.Option(help="The model; may be left out where the store has one.")] = "",
     why: Annotated[str, typer.Option(help="The reason, for the history.")] = "by hand",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait until it serves.")] = 60.0,
+    actuator: Annotated[
+        str, typer.Option(help="`kserve`: where no hook answers, move the cluster from here; else it follows later.")
+    ] = "server",
+    namespace: Annotated[str, typer.Option(help="The cluster's namespace; by default the pod's own.")] = "",
 ) -> None:
     """Promote a version at once, without canary; also what brings back a version that was taken back."""
+    from trimtab.cli.actuators import cluster_of
     from trimtab.cli.steer import Steering
     from trimtab.cli.which import open_model, person, published
     from trimtab.core import ledger, rollouts
@@ -23,7 +28,7 @@ def promote(
     if ledger.state(store, name).champion == version:
         typer.echo(f"{version} serves already")
         return
-    steering = Steering(settings, store, name, timeout, typer.echo)
+    steering = Steering(settings, store, name, timeout, typer.echo, cluster_of(actuator, namespace, store))
     n = rollouts.request(store, name, version, kind="promote", who=person(), why=why)
     typer.echo(f"request {n}: promote {version}")
     by_hand = f"see that the hook runs and the store answers, then run `trimtab promote {version}` again"

@@ -15,8 +15,13 @@ def rollback(
     to: Annotated[str, typer.Option(help="The version to return to; by default the one promoted before.")] = "",
     why: Annotated[str, typer.Option(help="The reason, for the history.")] = "by hand",
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait until it is done.")] = 60.0,
+    actuator: Annotated[
+        str, typer.Option(help="`kserve`: where no hook answers, move the cluster from here; else it follows later.")
+    ] = "server",
+    namespace: Annotated[str, typer.Option(help="The cluster's namespace; by default the pod's own.")] = "",
 ) -> None:
     """End the canary where one runs, else return to the version promoted before; campaigns pause until `resume`."""
+    from trimtab.cli.actuators import cluster_of
     from trimtab.cli.steer import Steering
     from trimtab.cli.which import open_model, person, published
     from trimtab.core import ledger, rollouts
@@ -37,7 +42,7 @@ def rollback(
             hint=f"`trimtab history {name}` shows the versions, `trimtab promote VERSION` promotes one",
         )
     _hold_campaigns(store, name, person(), f"rolled back {gone}: {why}")
-    steering = Steering(settings, store, name, timeout, typer.echo)
+    steering = Steering(settings, store, name, timeout, typer.echo, cluster_of(actuator, namespace, store))
     if gone == before.champion and back != before.before(gone):
         # Another version than the one before it: that is promoted first, so that no third one serves in between.
         rollouts.request(store, name, back, kind="promote", who=person(), why=f"rollback of {gone}: {why}")

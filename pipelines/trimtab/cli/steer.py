@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trimtab.core.errors import RolloutTimeout
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trimtab.core import ledger
     from trimtab.core.settings import Settings
     from trimtab.core.store import Store
+    from trimtab.monitoring.kserve.actuator import KServe
 
 # How long a hook that answers is waited for before the command appends by itself, seconds.
 HOOK_SECONDS = 10.0
@@ -29,6 +30,7 @@ class Steering:
         model: the model's name.
         timeout: seconds for everything.
         say: told each step.
+        cluster: makes the cluster's actuator, where `--actuator kserve` says that this command may act there itself.
     """
 
     settings: Settings
@@ -36,6 +38,7 @@ class Steering:
     model: str
     timeout: float
     say: Callable[[str], None]
+    cluster: Callable[[], KServe] | None = None
 
     def __post_init__(self) -> None:
         self.end = time.monotonic() + self.timeout
@@ -76,6 +79,9 @@ class Steering:
         Raises:
             RolloutTimeout: the server answers, but not with that version.
         """
+        if self.cluster is not None or self._place() is not None:
+            self._follow_cluster(version, by_hand)
+            return
         url = self.settings.server_url
         if not _answers(f"{url}/v2/health/live"):
             self.say(f"no server answers at {url}: it will follow the ledger when it starts")
@@ -83,6 +89,35 @@ class Steering:
         while not _answers(f"{url}/v2/models/{self.model}/versions/{version}/ready"):
             self._wait(by_hand)
         self.say(f"{url} serves {version}")
+
+    def _place(self) -> dict[str, Any] | None:
+        """What a cluster said last of this model; None where none serves it."""
+        from trimtab.monitoring.places import read_place
+
+        return read_place(self.store, self.model)
+
+    def _follow_cluster(self, version: str, by_hand: str) -> None:
+        """Wait until the cluster serves a version; where no hook answers, move it there from here."""
+        from trimtab.core import ledger
+
+        acting = None
+        if not _answers(f"{self.settings.hook_url}/healthz"):
+            if self.cluster is None:
+                self.say("the cluster follows when the hook is back; `--actuator kserve` moves it from here")
+                return
+            acting = self.cluster()
+        said: tuple[str, ...] = ()
+        while True:
+            if acting is not None:
+                acting.act(self.model, ledger.state(self.store, self.model))
+            place = self._place() or {}
+            words = tuple(place.get("words") or ())
+            if words != said:
+                said = words
+                self.say("; ".join(words))
+            if place.get("done") and words and version in words[0]:
+                return
+            self._wait(by_hand)
 
     def _wait(self, by_hand: str) -> None:
         if time.monotonic() > self.end:

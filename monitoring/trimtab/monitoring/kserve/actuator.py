@@ -182,7 +182,10 @@ class KServe:
         if move.kind == "write" and move.to is not None:
             self._write(model, move, look, shapes)
         elif look.found is not None:
-            self._keep(model, look, shapes)
+            try:
+                self._keep(model, look, shapes)
+            except ApiError as error:  # what serves does not hang on these
+                troubles.append(error.sentence())
         kind = "replace" if replaces else "canary"
         return Told(self._place, kind, why, (move.words, *troubles), by_hand, done=move.kind == "done")
 
@@ -218,12 +221,14 @@ class KServe:
         self._settle_on(
             scaling.path(self.namespace, model), scaling.autoscaler(model, self.namespace, owner, shape, name)
         )
-        if shape.max_replicas is not None and canary is not None:
-            # KServe leaves the number of pods to the autoscaler, and the autoscaler has the champion's alone.
-            tried = look.deployed.get(isvc.deployment_name(model, canary.name))
-            if tried is not None and tried.wanted < canary.replicas:
-                where = scaling.scale_path(self.namespace, tried.name)
-                self.api.merge(where, {"spec": {"replicas": canary.replicas}})
+        if shape.max_replicas is None:
+            return
+        # KServe leaves the number of pods to the autoscaler, which has the champion's alone and may come later.
+        for track in (stable, canary):
+            deployed = look.deployed.get(isvc.deployment_name(model, track.name)) if track is not None else None
+            if track is not None and deployed is not None and deployed.wanted < track.replicas:
+                where = scaling.scale_path(self.namespace, deployed.name)
+                self.api.merge(where, {"spec": {"replicas": track.replicas}})
 
     def _settle_on(self, path: str, body: Object | None) -> None:
         """Bring a small object of ours to what it should be, or away; one that another made is left alone."""
