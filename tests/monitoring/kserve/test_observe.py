@@ -45,7 +45,9 @@ def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
     return {"name": "kserve-container", "ready": False, "restartCount": 0, "state": state, **more}
 
 
-ENDED = {"lastState": {"terminated": {"exitCode": 1, "message": "the bundle's file model.onnx was changed"}}}
+ENDED: dict[str, Any] = {
+    "lastState": {"terminated": {"exitCode": 1, "message": "the bundle's file model.onnx was changed"}}
+}
 
 
 @pytest.mark.parametrize(
@@ -73,22 +75,22 @@ def test_why_a_pod_does_not_serve_and_whether_to_wait(found: dict[str, Any], sai
 
 def test_where_another_pod_answers_nothing_is_in_vain() -> None:
     crashing = pod(900, containerStatuses=[waiting("CrashLoopBackOff", restartCount=9, **ENDED)])
-    told = trouble([crashing], Deployed("d", 2, 1, 1), NOW, PATIENCE)
+    told = trouble([crashing], Deployed("d", 2, 1), NOW, PATIENCE)
     assert told is not None
     assert not told.lasting
 
 
 def test_pods_that_cannot_be_made_and_pods_that_never_become_ready() -> None:
     since = NOW - timedelta(seconds=120)
-    quota = Deployed("d", 1, 0, 1, failing="exceeded quota", unavailable_since=since)
+    quota = Deployed("d", 1, 0, failing="exceeded quota", unavailable_since=since)
     told = trouble([], quota, NOW, PATIENCE)
     assert told is not None
     assert (told.words, told.lasting) == ("its pods cannot be made: exceeded quota", True)
-    assert trouble([pod(120)], Deployed("d", 1, 0, 1, unavailable_since=since), NOW, PATIENCE) is None
-    late = trouble([pod(700)], Deployed("d", 1, 0, 1, unavailable_since=NOW - timedelta(seconds=700)), NOW, PATIENCE)
+    assert trouble([pod(120)], Deployed("d", 1, 0, unavailable_since=since), NOW, PATIENCE) is None
+    late = trouble([pod(700)], Deployed("d", 1, 0, unavailable_since=NOW - timedelta(seconds=700)), NOW, PATIENCE)
     assert late is not None
     assert late.lasting
-    assert trouble([pod(5)], Deployed("d", 1, 1, 1), NOW, PATIENCE) is None
+    assert trouble([pod(5)], Deployed("d", 1, 1), NOW, PATIENCE) is None
 
 
 def route(generation: int, seen: int, **shares: int) -> dict[str, Any]:
