@@ -62,3 +62,11 @@ def write(
             tar.addfile(entry, io.BytesIO(written))
     layer.unlink()
     return target
+
+
+def names(archive: Path) -> list[str]:
+    """The names of the images in a docker-archive."""
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile("manifest.json")
+        assert manifest is not None, f"{archive} is no docker-archive"
+        return [name for image in json.load(manifest) for name in image["RepoTags"] or []]

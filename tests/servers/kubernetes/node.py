@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import yaml
 from tests.servers.kubernetes import archive
 from tests.servers.kubernetes.api_server import ApiServer
-from tests.servers.kubernetes.cluster import BIN
+from tests.servers.kubernetes.cluster import BIN, FOLDER
 from tests.servers.kubernetes.install import missing_packages
 from tests.servers.kubernetes.processes import Process, wait_until
 from tests.servers.kubernetes.sandbox import Sandbox, cgroups_v1
@@ -26,6 +27,7 @@ NAME = "node"
 PAUSE = "trimtab.test/pause:1"
 PROGRAMS = ("kube-scheduler", "kubelet", "kube-proxy", "coredns", "pause")
 _READY_SECONDS = 180.0
+_BY_ID = re.compile(r"-[0-9a-f]{12,64}$")
 _CONTAINERD = """version = 2
 root = "{root}"
 state = "/run/containerd"
@@ -87,6 +89,7 @@ class Node(ApiServer):
         folder.mkdir(parents=True, exist_ok=True)
         self.sandbox = Sandbox(folder)
         super().__init__(folder, self.sandbox.node, self.sandbox.services)
+        self._kept = FOLDER.resolve() / f"images-{self.sandbox.place}"
 
     def start(self) -> None:
         """Start everything, wait until the node is Ready and DNS answers.
@@ -112,9 +115,10 @@ class Node(ApiServer):
 
     def stop(self) -> None:
         """End everything, and remove what takes room."""
+        self._forget_containers()
         self.sandbox.stop()
         super().stop()
-        for name in ("containerd", "kubelet", "etcd", "volumes"):
+        for name in ("kubelet", "etcd", "volumes"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def spawn(self, name: str, command: list[str], environ: dict[str, str] | None = None) -> Process:
@@ -123,7 +127,18 @@ class Node(ApiServer):
         return super().spawn(name, self.sandbox.command(*command), {"PATH": path, **(environ or {})})
 
     def load(self, image: Path) -> None:
-        """Bring the images of a docker-archive to the node."""
+        """Bring the images of a docker-archive to the node.
+
+        One whose tag ends in its id is brought once: images stay on disk for the next node. Older ones of the same
+        name go.
+        """
+        names, there = archive.names(image), self.images()
+        pinned = [name for name in names if _BY_ID.search(name)]
+        if pinned == names and all(any(one.endswith(f"/{name}") for one in there) for name in names):
+            return
+        for one in there:
+            if any(one.rpartition(":")[0].endswith(f"/{name.rpartition(':')[0]}") for name in pinned):
+                self.drop(one)
         done = self.sandbox.run("ctr", "-n", "k8s.io", "images", "import", str(image), timeout=600)
         assert done.returncode == 0, done.stderr
 
@@ -184,6 +199,17 @@ class Node(ApiServer):
             },
         }
 
+    def _forget_containers(self) -> None:
+        """Leave only images to the next node; without this word of ours it begins with none."""
+        everything = (
+            "ctr -n k8s.io tasks ls -q | xargs -r ctr -n k8s.io tasks rm -f; "
+            "ctr -n k8s.io containers ls -q | xargs -r ctr -n k8s.io containers rm && ctr -n k8s.io containers ls -q"
+        )
+        done = self.sandbox.run("sh", "-c", everything, timeout=60) if self.processes else None
+        if done is not None and done.returncode == 0 and not done.stdout.split():
+            shutil.rmtree(self._kept / "io.containerd.grpc.v1.cri", ignore_errors=True)
+            (self._kept / "clean").touch()
+
     def _is_ready(self) -> bool:
         wanted = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
         return self.kubectl("get", "node", NAME, "-o", wanted).stdout == "True"
@@ -208,7 +234,13 @@ class Node(ApiServer):
             json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins})
         )
         configuration = self.folder / "containerd.toml"
-        configuration.write_text(_CONTAINERD.format(root=self.folder / "containerd", pause=PAUSE, cni=networks))
+        if self._kept.exists() and not (self._kept / "clean").exists():
+            # Thousands of files: nobody waits for their end.
+            gone = self._kept.rename(self._kept.with_name(f"gone-{os.urandom(4).hex()}"))
+            Process("remove", ["rm", "-rf", str(gone)], self.folder)
+        self._kept.mkdir(exist_ok=True)
+        (self._kept / "clean").unlink(missing_ok=True)
+        configuration.write_text(_CONTAINERD.format(root=self._kept, pause=PAUSE, cni=networks))
         self.spawn("containerd", ["containerd", "--config", str(configuration)])
 
     def _start_scheduler(self) -> None:

@@ -37,6 +37,7 @@ class Sandbox:
         folder: for what is mounted over the machine's folders.
 
     Attributes:
+        place: its number on this machine.
         host: this machine as seen from inside, pods included.
         node: the inside as seen from this machine.
         pods, services: address ranges, routed into the inside.
@@ -45,11 +46,11 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._place, self._lock = _take_place()
-        self.host, self.node = f"10.213.{self._place}.1", f"10.213.{self._place}.2"
-        self.pods, self.services = f"10.214.{self._place}.0/24", f"10.215.{self._place}.0/24"
-        self.cgroup = _name(self._place)
-        self._link = _link(self._place)
+        self.place, self._lock = _take_place()
+        self.host, self.node = f"10.213.{self.place}.1", f"10.213.{self.place}.2"
+        self.pods, self.services = f"10.214.{self.place}.0/24", f"10.215.{self.place}.0/24"
+        self.cgroup = _name(self.place)
+        self._link = _link(self.place)
         self._first: Process | None = None
         self._pid = 0
 
@@ -91,7 +92,7 @@ class Sandbox:
                 subprocess.run(["kill", "-KILL", str(self._pid)], check=False, capture_output=True)
             self._first.stop()
             self._first = None
-        _remove_leftovers(self._place)
+        _remove_leftovers(self.place)
         self._lock.close()
 
     def _inside(self, *command: str) -> bool:
