@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -49,7 +48,7 @@ def wheel_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     # A path file adds the libraries; path files that lie there, such as the editable installation's, are not read.
-    (site / "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    (site / "libraries.pth").write_text(str(Path(str(yaml.__file__)).parents[1]) + "\n")
     return home / "env" / "bin" / "python3"
 
 
