@@ -15,7 +15,7 @@ from trimtab.core.errors import DataError, ModelError, ProjectError
 from trimtab.core.metrics import accuracy
 from trimtab.core.prepared import Prepared
 from trimtab.core.trained import Predictions, Scorer, TrainedModel
-from trimtab.train.stage import TrainConfig, _device
+from trimtab.train.stage import TrainConfig
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,7 @@ def test_predictions_are_of_every_training_row_by_fits_that_did_not_see_it(tmp_p
 
 
 def test_the_same_seed_gives_the_same_digest_and_another_seed_another(tmp_path: Path) -> Any:
-    from trimtab.core.blocks import Candidate
-    from trimtab.train.stage import TrainConfig, train
+    from trimtab.train.stage import train
 
     line = Line(tmp_path, images(60), IMAGES)
     line.prepare()
@@ -229,17 +228,3 @@ def test_one_class_in_a_fold_is_no_trouble(tmp_path: Path) -> None:
     line.prepare(test_fraction=0.1, folds=5)
     result = line.train("linear", epochs=2)
     assert 0 <= result.figures["accuracy"]["value"] <= 1
-
-
-def test_a_file_that_asks_for_a_gpu_trains_where_there_is_none(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    config = TrainConfig(
-        candidate=Candidate(name="linear", kind="linear"),
-        name="linear", task="classification", metric="accuracy", accelerator="gpu",
-    )  # fmt: skip
-    assert _device(config) == "cpu"
-    assert "no GPU here" in caplog.text

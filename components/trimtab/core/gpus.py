@@ -48,15 +48,16 @@ class Usage:
             wall: seconds that the stage took; a GPU is a pod's alone for as long as the pod runs.
 
         Returns:
-            `gpu_seconds`; where a GPU was used also `gpu_peak_memory_bytes`, and `gpu_utilisation_ratio` where it
-            could be read.
+            `gpu_seconds`; where a GPU was used also `gpu_peak_memory_bytes`, and `gpu_utilisation_ratio` with the
+            `gpu_busy_seconds` that follow from it where it could be read.
         """
         cuda = _cuda()
         if cuda is None:
             return {"gpu_seconds": 0.0}
         found = {"gpu_seconds": round(wall, 3), "gpu_peak_memory_bytes": float(cuda.max_memory_reserved())}
         if self._busy:
-            found["gpu_utilisation_ratio"] = round(sum(self._busy) / len(self._busy) / 100, 4)
+            ratio = sum(self._busy) / len(self._busy) / 100
+            found |= {"gpu_utilisation_ratio": round(ratio, 4), "gpu_busy_seconds": round(wall * ratio, 3)}
         return found
 
     def _watch(self) -> None:

@@ -29,6 +29,7 @@ def train(
         result = train(settings, Path(prepared.path), Path(model.path))
         figures = {name: figure["value"] for name, figure in result.figures.items()}
         shown = {**figures, "steps": result.steps, "parameters": result.parameters}
-        record.result(figures={**shown, "fit_seconds": result.seconds}, artifacts={"model": result.digest})
+        told = {**shown, "fit_seconds": result.seconds, **result.hardware}
+        record.result(figures=told, artifacts={"model": result.digest})
     metrics.metadata.update(plain(shown))
     model.metadata.update(plain({"digest": result.digest, "candidate": settings.name, "record": record.prefix}))

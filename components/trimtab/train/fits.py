@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,12 +13,15 @@ import numpy as np
 import torch
 
 from trimtab.core.errors import ModelError
+from trimtab.train.compiling import CompileWhenItPays
+from trimtab.train.device import ON_CPU, Rows, Use, repeatable
 
 Array = np.ndarray[Any, Any]
 State = dict[str, torch.Tensor]
 Look = Callable[[int, pl.LightningModule], None]
 CHECKS = 8  # how often a fit is looked at on the rows held out
 PREDICT_ROWS = 4096
+GPU_LOOKS = 32  # steps between two looks at the loss on a GPU
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,17 @@ class Plan:
         epochs: of the whole cycle.
         batch_size: rows of a step.
         seed: of weights, order and augmentation.
-        accelerator: Lightning's name, `cpu` or `gpu`.
         name: the candidate's, for errors.
+        use: on which device, and how.
+        notes: what is found out on the way, for the record.
     """
 
     epochs: int
     batch_size: int
     seed: int
-    accelerator: str
     name: str
+    use: Use = ON_CPU
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def steps(self, rows: int) -> int:
         """Optimizer steps of a whole fit on so many rows."""
@@ -52,18 +57,17 @@ def steps_an_epoch(rows: int, batch_size: int) -> int:
 class Batches:
     """Rows in batches, in a new order each epoch; what is left over changes from epoch to epoch."""
 
-    def __init__(self, x: torch.Tensor, y: torch.Tensor, batch_size: int, seed: int) -> None:
-        self.x, self.y, self.batch_size = x, y, batch_size
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, batch_size: int, seed: int, use: Use = ON_CPU) -> None:
+        self.rows, self.batch_size = Rows(x, y, use), batch_size
         self._generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
-        return steps_an_epoch(len(self.x), self.batch_size)
+        return steps_an_epoch(len(self.rows), self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        order = torch.randperm(len(self.x), generator=self._generator)
+        order = torch.randperm(len(self.rows), generator=self._generator)
         for i in range(len(self)):
-            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
-            yield self.x[rows], self.y[rows]
+            yield self.rows.take(order[i * self.batch_size : (i + 1) * self.batch_size])
 
 
 class _Watcher(pl.Callback):
@@ -75,6 +79,8 @@ class _Watcher(pl.Callback):
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
         """Lightning's hook after each step."""
+        if self.plan.use.accelerator == "gpu" and batch_idx % GPU_LOOKS:
+            return  # each look waits for the GPU
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
         if loss is not None and not bool(torch.isfinite(loss)):
             raise ModelError(
@@ -110,35 +116,48 @@ def fit(
     Raises:
         ModelError: the loss is not finite, or the module itself fails.
     """
-    batches = Batches(x, y, plan.batch_size, plan.seed)
+    batches = Batches(x, y, plan.batch_size, plan.seed, plan.use)
     run(module, batches, plan, stop or plan.epochs, look, every=max(1, round(plan.epochs / CHECKS)))
     return module.cpu().eval()
 
 
-def run(module: pl.LightningModule, batches: Any, plan: Plan, epochs: int, look: Look | None, every: int) -> None:
+def run(
+    module: pl.LightningModule,
+    batches: Any,
+    plan: Plan,
+    epochs: int,
+    look: Look | None,
+    every: int,
+    networks: Sequence[torch.nn.Module] = (),
+) -> None:
     """Run Lightning's trainer, with nothing of its own around it.
 
     Args:
         module: what is trained, in place.
         batches: an iterable of batches, gone through once an epoch.
-        plan: for seed, accelerator and name.
+        plan: for seed, device and name.
         epochs: how often.
         look: called with epoch and module after every `every`-th epoch, counted back from the last.
         every: how many epochs lie between two looks.
+        networks: parts of the module that may be compiled where that pays.
 
     Raises:
         ModelError: the loss is not finite, or the module itself fails.
     """
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)  # what hardware there is, a line each fit
-    with warnings.catch_warnings():
+    callbacks: list[pl.Callback] = [_Watcher(plan, look, epochs, every)]
+    if plan.use.compiles and networks:
+        callbacks.append(CompileWhenItPays(networks, epochs * len(batches), plan.notes))
+    with warnings.catch_warnings(), repeatable(plan):
         # Lightning advises about data loader workers, and about epochs shorter than its logging interval.
         warnings.filterwarnings("ignore", module="lightning")
         trainer = pl.Trainer(
             max_epochs=epochs,
-            accelerator=plan.accelerator,
+            accelerator=plan.use.accelerator,
             devices=1,
-            callbacks=[_Watcher(plan, look, epochs, every)],
+            precision=plan.use.precision,
+            callbacks=callbacks,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -165,8 +184,10 @@ def predict(module: torch.nn.Module, x: torch.Tensor, outputs: int, name: str) -
     training = module.training
     module.eval()
     device = next((p.device for p in module.parameters()), x.device)
+    # A compiled network would be compiled once more for these other shapes.
+    call = module.forward if getattr(module, "_compiled_call_impl", None) is not None else module
     with torch.no_grad():
-        parts = [module(x[i : i + PREDICT_ROWS].to(device)).cpu() for i in range(0, len(x), PREDICT_ROWS)]
+        parts = [call(x[i : i + PREDICT_ROWS].to(device)).cpu() for i in range(0, len(x), PREDICT_ROWS)]
     module.train(training)
     raw = torch.cat(parts) if parts else torch.zeros(0, outputs)
     if tuple(raw.shape) != (len(x), outputs):

@@ -6,9 +6,8 @@ reference sample, and how many epochs are best; then one fit on all rows is the 
 
 from __future__ import annotations
 
-import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,6 +47,8 @@ class TrainConfig(Block):
     seed: int = 0
     threads: int = Field(default=1, ge=1, le=256)
     accelerator: Literal["cpu", "gpu"] = "cpu"
+    precision: Literal["auto", "float32"] = "auto"
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class TrainResult:
         steps: optimizer steps of the served fit.
         parameters: number of weights.
         seconds: how long the fits took, wall.
+        hardware: what they ran on and how, for the run record; no artifact holds it.
     """
 
     figures: dict[str, dict[str, float]]
@@ -67,6 +69,7 @@ class TrainResult:
     steps: int
     parameters: int
     seconds: float
+    hardware: dict[str, Any] = field(default_factory=dict)
 
 
 def train(config: TrainConfig, prepared: Path, out: Path) -> TrainResult:
@@ -84,6 +87,7 @@ def train(config: TrainConfig, prepared: Path, out: Path) -> TrainResult:
     """
     import torch
 
+    from trimtab.train import device
     from trimtab.train.save import save
 
     started = time.monotonic()
@@ -92,7 +96,7 @@ def train(config: TrainConfig, prepared: Path, out: Path) -> TrainResult:
     rows = data.train_rows
     if not (data.folds[rows] >= 0).any():
         raise DataError("no row is held out to be judged on", object=str(prepared), expected="_fold: 0, 1, …", got="-1")
-    fitted = _fit(config, data, rows)
+    fitted, plan = _fit(config, data, rows)
     honest = rows[fitted.rows]
     model = _describe(config, data, fitted, honest)
     out.mkdir(parents=True, exist_ok=True)
@@ -104,10 +108,11 @@ def train(config: TrainConfig, prepared: Path, out: Path) -> TrainResult:
         steps=model.steps,
         parameters=model.parameters,
         seconds=round(time.monotonic() - started, 3),
+        hardware={**device.facts(plan), "threads": config.threads},
     )
 
 
-def _fit(config: TrainConfig, data: Prepared, rows: Array) -> Fitted:
+def _fit(config: TrainConfig, data: Prepared, rows: Array) -> tuple[Fitted, Plan]:
     import torch
 
     from trimtab.train import own, params
@@ -121,14 +126,15 @@ def _fit(config: TrainConfig, data: Prepared, rows: Array) -> Fitted:
     outputs = len(classes) if config.task == "classification" else 1
     if not candidate.uses:
         settings = params.parse(candidate.kind or candidate.name, candidate.params, config.name)
-        return fit_together(settings, x, y, folds, _plan(config, settings, len(rows)), outputs)
+        plan = _plan(config, settings, len(rows), x.nbytes + y.nbytes)
+        return fit_together(settings, x, y, folds, plan, outputs), plan
     shape = tuple(x.shape[1:])
 
     def build(n: int, steps: int) -> Any:
         return own.build(candidate, own.Facts(config.task, shape, outputs, classes, rows=n, steps=steps))
 
-    plan = _plan(config, params.parse_schedule(candidate.params, config.name), len(rows))
-    return fit_apart(build, x, y, folds, plan, outputs)
+    plan = _plan(config, params.parse_schedule(candidate.params, config.name), len(rows), x.nbytes + y.nbytes)
+    return fit_apart(build, x, y, folds, plan, outputs), plan
 
 
 def _targets(data: Prepared, rows: Array, task: str) -> torch.Tensor:
@@ -141,24 +147,17 @@ def _targets(data: Prepared, rows: Array, task: str) -> torch.Tensor:
     return torch.from_numpy(((truth - scale.mean) / scale.scale).astype(np.float32)[:, None])
 
 
-def _plan(config: TrainConfig, asked: Schedule, n: int) -> Plan:
+def _plan(config: TrainConfig, asked: Schedule, n: int, row_bytes: int = 0) -> Plan:
     """Epochs and batch size: as asked, else a number of steps that is enough, and at least ten passes."""
+    from trimtab.train import device
     from trimtab.train.fits import Plan, steps_an_epoch
 
     steps, least = ENOUGH.get(config.candidate.kind, OTHERS)
     batch = asked.batch_size or max(least, next((size for most, size in BATCHES if n <= most), LARGE_BATCH))
     epochs = asked.epochs or max(LEAST_EPOCHS, round(steps / steps_an_epoch(n, batch)))
-    return Plan(epochs, batch, config.seed, _device(config), config.name)
-
-
-def _device(config: TrainConfig) -> str:
-    """What Lightning trains on: a file that asks its pods for a GPU also trains where there is none."""
-    import torch
-
-    if config.accelerator == "gpu" and not torch.cuda.is_available():
-        logging.getLogger(__name__).warning("no GPU here: %s is trained on the CPU", config.name)
-        return "cpu"
-    return config.accelerator
+    there = device.find(config.accelerator, config.name)
+    how = device.use(there, row_bytes, precision=config.precision, deterministic=config.deterministic)
+    return Plan(epochs, batch, config.seed, config.name, how)
 
 
 def _predictions(data: Prepared, model: TrainedModel, raw: Array, rows: Array) -> Predictions:

@@ -16,6 +16,7 @@ from torch import nn
 
 from trimtab.train import nets
 from trimtab.train.augment import jitter
+from trimtab.train.device import Rows
 from trimtab.train.fits import CHECKS, Plan, State, predict, run, weights
 from trimtab.train.honest import Fitted, best_check
 from trimtab.train.params import Cnn, Linear
@@ -64,7 +65,7 @@ class _Parts:
     """Batches without end for each network, from its own rows, in an order drawn anew each time they are used up."""
 
     def __init__(self, x: torch.Tensor, y: torch.Tensor, parts: Sequence[Array], plan: Plan, length: int) -> None:
-        self.x, self.y, self.plan, self.length = x, y, plan, length
+        self.rows, self.plan, self.length = Rows(x, y, plan.use), plan, length
         self._streams = [self._stream(torch.from_numpy(rows), i) for i, rows in enumerate(parts)]
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class _Parts:
     def __iter__(self) -> Iterator[Batch]:
         for _ in range(self.length):
             chosen = [next(stream) for stream in self._streams]
-            yield [(self.x[rows], self.y[rows]) for rows in chosen]
+            yield [self.rows.take(rows) for rows in chosen]
 
     def _stream(self, rows: torch.Tensor, number: int) -> Iterator[torch.Tensor]:
         generator = torch.Generator().manual_seed(self.plan.seed * 1000 + number)
@@ -130,7 +131,7 @@ def fit_together(
         )
         states[check] = weights(members[-1])
 
-    run(module, _Parts(x, y, parts, plan, length), plan, checks, look, every=1)
+    run(module, _Parts(x, y, parts, plan, length), plan, checks, look, every=1, networks=members)
     order = np.concatenate(held)
     best = best_check(looks, y.numpy()[order])
     served = members[-1].cpu()

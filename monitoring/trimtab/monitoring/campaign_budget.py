@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from trimtab.core.store import Store
 
 WEEK = timedelta(days=7)
-RESOURCES = {"wall": "wall_seconds", "cpu": "cpu_seconds", "gpu": "gpu_seconds"}
+# `gpu` is what a GPU was held for, `gpu_busy` what of it was computed in, where the GPU tells.
+RESOURCES = {"wall": "wall_seconds", "cpu": "cpu_seconds", "gpu": "gpu_seconds", "gpu_busy": "gpu_busy_seconds"}
 _RECORDS = {"result.json": "stage-result", "error.json": "stage-error"}
 
 
@@ -67,7 +68,7 @@ def spent(store: Store, campaigns: Sequence[CampaignState], policy: Campaign, no
 
 
 def run_cost(store: Store, key: str) -> dict[tuple[str, str], float]:
-    """Seconds that a run has taken so far, by stage and resource (`wall`, `cpu`, `gpu`).
+    """Seconds that a run has taken so far, by stage and resource (`RESOURCES`).
 
     Every attempt and try counts, failed ones too; a stage counts once it has ended, one that was killed never.
     """

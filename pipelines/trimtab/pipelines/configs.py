@@ -91,7 +91,7 @@ class Configs:
         """One candidate."""
         from trimtab.train.stage import TrainConfig
 
-        limits = self._project.resources.of("train")
+        resources = self._project.resources
         return _text(
             TrainConfig(
                 candidate=candidate,
@@ -99,8 +99,10 @@ class Configs:
                 task=self._task,
                 metric=self._project.metric,
                 seed=self._seed,
-                threads=self._project.resources.threads,
-                accelerator="gpu" if limits.accelerator and limits.accelerators else "cpu",
+                threads=resources.threads,
+                accelerator="gpu" if resources.of("train").gpus[1] else "cpu",
+                precision=resources.precision,
+                deterministic=resources.deterministic,
             )
         )
 
