@@ -1,7 +1,8 @@
 """Sends scikit-learn's digits to a model, in the order of their file, as an application would, and labels back.
 
 Thirteen writers follow each other in that file, so a model trained on the first drifts. Rows start again from the
-beginning until the ledger's champion has changed as often as asked, or time is over. Every answer is counted. `--help` lists what may be set.
+beginning until as many versions have answered as asked for, or time is over. Every answer is counted; `--help` lists
+what may be set.
 """
 
 from __future__ import annotations
