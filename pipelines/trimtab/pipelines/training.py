@@ -52,7 +52,7 @@ def chosen(project: "Project", names: Sequence[str] | None) -> "list[Candidate]"
         raise ProjectError(
             "a run trains one to eight candidates",
             object=project.name,
-            got=str(len(found)),
+            got=f"{len(found)}: {', '.join(c.name for c in found)}",
             hint="name some with --candidate, or take some out of the file",
         )
     return found
