@@ -16,10 +16,12 @@ pytestmark = pytest.mark.images
 # Megabytes unpacked, as docker counts its layers; the stage image may hold its torch build and this much more.
 LIMITS = {"server": 560, "monitor": 1600}
 STAGE_BESIDE_TORCH = 900
+# torch, NVIDIA's wheels that it asks for, and triton.
 TORCH = """
 import sysconfig, pathlib
 site = pathlib.Path(sysconfig.get_paths()["purelib"])
-print(sum(f.lstat().st_size for p in ("torch", "nvidia", "triton") for f in (site / p).rglob("*") if not f.is_dir()))
+files = (f for part in ("torch", "nvidia", "cuda", "triton") for f in (site / part).rglob("*") if not f.is_dir())
+print(sum(f.lstat().st_size for f in files))
 """
 LOOK = r"""
 id -u; id -g

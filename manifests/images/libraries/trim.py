@@ -10,8 +10,12 @@ from pathlib import Path
 # pyarrow's Flight (RPC) and its own S3 client (the store has another), and what only building against it needs.
 PYARROW = (
     *("libarrow_flight.*", "libarrow_python_flight.*", "_flight.*", "libarrow_s3.*", "_s3fs.*"),
-    *("include", "src", "tests", "*.pyx", "*.pxd", "*.pxi", "includes"),
+    *("include", "src", "tests", "*.pyx", "*.pxd", "*.pxi", "includes", "_pyarrow_cpp_tests.*"),
+    # The same library under three names; what links to it asks for `….so.<major>`.
+    *("libarrow_python*.so", "libarrow_python*.so.*.*.*"),
 )
+# Examples of plots, and what a database driver is tested with.
+REST = ("matplotlib/mpl-data/sample_data", "sqlalchemy/testing")
 # Headers and static libraries: of use to a compiler alone, and there is none.
 TORCH = ("include", "share/cmake", "test", "bin/protoc*", "bin/*test*", "lib/*.a")
 # Packages whose own tests are a part worth having back.
@@ -26,6 +30,7 @@ def main(image: str) -> None:
     site = Path(sysconfig.get_paths()["purelib"])
     chosen = [hit for pattern in PYARROW for hit in (site / "pyarrow").glob(pattern)]
     chosen += [hit for pattern in ONNX for hit in (site / "onnx").glob(pattern)]
+    chosen += [site / place for place in REST]
     if image == "torch":
         chosen += [hit for pattern in TORCH for hit in (site / "torch").glob(pattern)]
         chosen += list((site / "nvidia").glob("**/include"))
