@@ -110,11 +110,11 @@ def test_the_compiled_commands_run_on_the_wheel_alone(wheel_python: Path, tmp_pa
         "define",
         {"parameterValues": {"config": constant("define"), "reason": "a test"}},
         {
-            "parameters": {"Output": {"outputFile": str(tmp_path / "define" / "Output")}},
+            "parameters": {n: {"outputFile": str(tmp_path / "define" / n)} for n in ("source", "plan")},
             "artifacts": {"definition": artifact("definition", tmp_path / "define", "system.HTML")},
         },
     )
-    source = defined["parameterValues"]["Output"]
+    source = defined["parameterValues"]["source"]
     assert json.loads(source)["sources"][0]["sklearn"] == "diabetes"
 
     read = run(
