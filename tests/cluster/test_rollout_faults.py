@@ -15,7 +15,11 @@ import yaml
 from tests.cluster.rollout_world import MODEL, RolloutWorld, rollout_world
 from tests.monitoring.world import Killed
 from tests.servers.kubernetes.cluster import Cluster
+from tests.serving.bundles import free_ports
+from typer.testing import CliRunner
 
+from trimtab.cli.commands import make_app
+from trimtab.core import ledger, rollouts
 from trimtab.monitoring import controller
 from trimtab.monitoring.kserve.api import ApiError, KubernetesApi
 from trimtab.monitoring.kserve.observe import Patience
@@ -361,3 +365,35 @@ def test_rollback_moves_the_cluster_itself_where_no_hook_answers(world: RolloutW
     assert (world.live().stable.version, world.live().canary) == (first, None)
     assert f"{first} gets all requests" in done.stdout
     assert f"{first} serves with 1 pod" in done.stdout
+
+
+def test_the_hook_itself_brings_a_requested_version_onto_the_cluster(world: RolloutWorld) -> None:
+    first = world.publish(1)
+    store = world.place.store
+    rollouts.request(store, MODEL, first, kind="serve", who="test", why="it passed its gates")
+    ports = free_ports(2)
+    command = ("hook", MODEL, "--actuator", "kserve", "--namespace", world.namespace, "--poll-seconds", "0.2")
+    log = world.place.root / "hook.log"
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "trimtab.cli.app", *command),
+                *("--port", str(ports[0]), "--metrics-port", str(ports[1])),
+            ],
+            env={**os.environ, **world.place.environ, "KUBECONFIG": str(world.cluster.kubeconfig)},
+            stdout=said,
+            stderr=said,
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not (read_place(store, MODEL) or {}).get("done"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+    finally:
+        process.terminate()
+        process.wait(60)
+    assert ledger.state(store, MODEL).champion == first
+    assert world.live().stable.version == first
+    shown = CliRunner().invoke(make_app("status"), ["status", MODEL], env=world.place.environ)
+    assert f"{first} serves with 1 pod" in " ".join(shown.output.split())

@@ -45,9 +45,7 @@ def waiting(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
     return {"name": "kserve-container", "ready": False, "restartCount": 0, "state": state, **more}
 
 
-ENDED: dict[str, Any] = {
-    "lastState": {"terminated": {"exitCode": 1, "message": "the bundle's file model.onnx was changed"}}
-}
+ENDED: dict[str, Any] = {"lastState": {"terminated": {"exitCode": 1, "message": "the file model.onnx was changed"}}}
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ class KServeController:
         self.api = KubernetesApi(client, manager=MANAGER)
         self.faults, self.trouble = Faults(), ""
         self._namespaces, self._direct, self._every = list(namespaces), direct, every
+        self._applied: dict[str, Object] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="kserve-controller", daemon=True)
 
@@ -113,10 +114,18 @@ class KServeController:
         for kind in ("deployments", "services"):
             for found in self.api.list(path(namespace, kind), f"{GROUP}/inferenceservice={name},component=predictor"):
                 if found["metadata"]["name"] not in expected:
-                    self.api.delete(f"{path(namespace, kind)}/{found['metadata']['name']}")
+                    where = f"{path(namespace, kind)}/{found['metadata']['name']}"
+                    self.api.delete(where)
+                    self._applied.pop(where, None)
         if not self.faults.keeps_weights and not self.faults.no_routes:
             self._route(isvc, canaries, ready)
         self._status(isvc, canaries, ready)
+
+    def _apply(self, where: str, body: Object) -> None:
+        """Apply what has changed since the last look; what others do to these objects stays."""
+        if self._applied.get(where) != body:
+            self.api.apply(where, body, force=True)
+            self._applied[where] = copy.deepcopy(body)
 
     def _deploy(self, isvc: Object, predictor: Object, pods: int) -> None:
         meta = isvc["metadata"]
@@ -146,7 +155,7 @@ class KServeController:
             spec["replicas"] = pods
         common = {"namespace": namespace, "name": name, "labels": labels, "ownerReferences": [owner(isvc)]}
         deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": common, "spec": spec}
-        self.api.apply(f"{path(namespace, 'deployments')}/{name}", deployment, force=True)
+        self._apply(f"{path(namespace, 'deployments')}/{name}", deployment)
         service = {
             "apiVersion": "v1",
             "kind": "Service",
@@ -156,7 +165,7 @@ class KServeController:
                 "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}],
             },
         }
-        self.api.apply(f"{path(namespace, 'services')}/{name}", service, force=True)
+        self._apply(f"{path(namespace, 'services')}/{name}", service)
 
     def _pod(self, name: str, predictor: Object, runtime: Object) -> Object:
         """The pod: the runtime's container, with what the resource says about it on top."""
@@ -212,7 +221,7 @@ class KServeController:
                     ],
                 },
             }
-            self.api.apply(f"{path(namespace, 'httproutes')}/{route}", body, force=True)
+            self._apply(f"{path(namespace, 'httproutes')}/{route}", body)
 
     def _status(self, isvc: Object, canaries: list[Object], ready: dict[str, bool]) -> None:
         """As early and as rosy as the real one's: nobody should decide on it."""
@@ -232,7 +241,7 @@ class KServeController:
             "status": {"deploymentMode": "Standard", **({"canaryStatuses": statuses} if statuses else {})},
         }
         where = f"{path(meta['namespace'], 'inferenceservices')}/{meta['name']}/status"
-        self.api.apply(where, body, force=True)
+        self._apply(where, body)
 
 
 def path(namespace: str, plural: str) -> str:

@@ -115,7 +115,7 @@ class PlayedPods:
         return [pod for pod in list(self.pods) if pod.version == version and pod.ends_at is None]
 
     def _work(self) -> None:
-        while not self._stopped.wait(0.1):
+        while not self._stopped.wait(0.15):
             with contextlib.suppress(ApiError):  # the API is away: what runs goes on running
                 self.look()
             self._watch()

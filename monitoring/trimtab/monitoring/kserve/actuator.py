@@ -224,11 +224,11 @@ class KServe:
         if shape.max_replicas is None:
             return
         # KServe leaves the number of pods to the autoscaler, which has the champion's alone and may come later.
-        for track in (stable, canary):
+        for track, least in ((stable, shape.replicas), (canary, canary.replicas if canary is not None else 0)):
             deployed = look.deployed.get(isvc.deployment_name(model, track.name)) if track is not None else None
-            if track is not None and deployed is not None and deployed.wanted < track.replicas:
+            if deployed is not None and deployed.wanted < least:
                 where = scaling.scale_path(self.namespace, deployed.name)
-                self.api.merge(where, {"spec": {"replicas": track.replicas}})
+                self.api.merge(where, {"spec": {"replicas": least}})
 
     def _settle_on(self, path: str, body: Object | None) -> None:
         """Bring a small object of ours to what it should be, or away; one that another made is left alone."""
@@ -310,6 +310,9 @@ class KServe:
         if stable is not None and shapes[stable.version].max_replicas is not None and look.found is not None:
             name = isvc.deployment_name(look.found["metadata"]["name"], stable.name)
             running = look.deployed[name].wanted if name in look.deployed else 1
+            canary = look.live.canary
+            if canary is not None and canary.percent:  # it does not shrink and grow with the champion's load
+                running = max(running, canary.replicas)
             found = {v: n if v == stable.version else max(n, running) for v, n in found.items()}
         return found
 
