@@ -110,12 +110,14 @@ class Steering:
         while True:
             if acting is not None:
                 acting.act(self.model, ledger.state(self.store, self.model))
-            place = self._place() or {}
-            words = tuple(place.get("words") or ())
+                words, done = acting.words(self.model), acting.settled(self.model)
+            else:
+                place = self._place() or {}
+                words, done = tuple(place.get("words") or ()), bool(place.get("done"))
             if words != said:
                 said = words
                 self.say("; ".join(words))
-            if place.get("done") and words and version in words[0]:
+            if done and words and version in words[0]:
                 return
             self._wait(by_hand)
 
