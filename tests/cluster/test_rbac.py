@@ -89,6 +89,9 @@ ONCALL = [
     ("get", "secrets/trimtab-s3-oncall"),
     ("get", "secrets/trimtab-tokens"),
     ("patch", "inferenceservices.serving.kserve.io"),
+    ("patch", "horizontalpodautoscalers.autoscaling"),
+    ("patch", "poddisruptionbudgets.policy"),
+    ("patch", "deployments.apps/scale"),
     ("patch", "deployments.apps/trimtab-hook"),
     ("patch", "deployments.apps/trimtab-watch"),
     ("get", "httproutes.gateway.networking.k8s.io"),
@@ -101,6 +104,7 @@ NOT_ONCALL = [
     ("create", "pods"),
     ("create", "pods/exec"),
     ("delete", "inferenceservices.serving.kserve.io"),
+    ("create", "inferenceservices.serving.kserve.io"),
     ("patch", "deployments.apps/digits-predictor"),
     ("patch", "roles.rbac.authorization.k8s.io"),
 ]

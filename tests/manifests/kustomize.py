@@ -20,6 +20,7 @@ OVERLAYS = ("local", "staging", "production")
 # What goes beside our base: kfp-hardening changes what Kubeflow Pipelines installs.
 BESIDE = sorted(p.name for p in (MANIFESTS / "components").iterdir() if p.name != "kfp-hardening")
 Manifest = dict[str, Any]
+_SOMEWHERE = "namespace-of-some-test"
 
 
 class DuplicateKeyError(Exception):
@@ -48,11 +49,15 @@ def documents(text: str) -> list[Manifest]:
 
 @functools.cache
 def text(folder: str) -> str:
-    """What `kubectl kustomize` prints for a folder, relative to the repository or absolute."""
+    """What `kubectl kustomize` prints for a folder of the repository."""
+    return _kustomize(ROOT / folder)
+
+
+def _kustomize(folder: Path) -> str:
     if why := lacking(("kubectl",)):
         without(why)
     done = subprocess.run(
-        [kubectl_program(), "kustomize", str(ROOT / folder)], capture_output=True, text=True, check=False, timeout=60
+        [kubectl_program(), "kustomize", str(folder)], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, f"{folder}: {done.stderr}"
     # A deprecated field is said on standard error.
@@ -67,18 +72,26 @@ def build(folder: str) -> list[Manifest]:
 
 def overlay(name: str, namespace: str = "", components: Sequence[str] = (), resources: Sequence[str] = ()) -> str:
     """The text of an overlay, in a namespace of the test's own and with further components, by their names."""
-    above = resources or [f"manifests/overlays/{name}" if name != "base" else "manifests/base"]
-    with tempfile.TemporaryDirectory() as folder:
+    above = tuple(resources or [f"manifests/overlays/{name}" if name != "base" else "manifests/base"])
+    # Built once: another namespace is another word in the same text.
+    found = _combined(above, tuple(components), _SOMEWHERE if namespace else "")
+    return found.replace(_SOMEWHERE, namespace)
+
+
+@functools.cache
+def _combined(resources: tuple[str, ...], components: tuple[str, ...], namespace: str) -> str:
+    with tempfile.TemporaryDirectory() as name:
         # kustomize takes folders by relative paths alone.
+        folder = Path(name).resolve()
         wanted = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
-            "resources": [os.path.relpath(ROOT / r, Path(folder).resolve()) for r in above],
-            "components": [os.path.relpath(MANIFESTS / "components" / c, Path(folder).resolve()) for c in components],
+            "resources": [os.path.relpath(ROOT / r, folder) for r in resources],
+            "components": [os.path.relpath(MANIFESTS / "components" / c, folder) for c in components],
             **({"namespace": namespace} if namespace else {}),
         }
-        (Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(wanted))
-        return text(folder)
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(wanted))
+        return _kustomize(folder)
 
 
 def of_kind(objects: Sequence[Manifest], *kinds: str) -> list[Manifest]:

@@ -95,6 +95,23 @@ def hardened() -> list[Manifest]:
     return documents(overlay("", components=["kfp-hardening"], resources=[KUBEFLOW, "manifests/runs"]))
 
 
+def test_the_clusters_kustomization_is_these_two_and_kubeflows_own(hardened: list[Manifest]) -> None:
+    import yaml
+
+    there = yaml.safe_load((MANIFESTS / "cluster" / "kubeflow" / "kustomization.yaml").read_text())
+    upstream, runs = there["resources"]
+    assert upstream.startswith("https://github.com/kubeflow/pipelines//manifests/kustomize/env/platform-agnostic?ref=")
+    assert (runs, there["components"]) == ("../../runs", ["../../components/kfp-hardening"])
+    # What the component adds has no namespace by itself.
+    assert there["namespace"] == "kubeflow"
+    built = documents(overlay("", there["namespace"], ["kfp-hardening"], [KUBEFLOW, "manifests/runs"]))
+    assert {o["metadata"]["namespace"] for o in built if o["kind"] != "ClusterRoleBinding"} == {"kubeflow"}
+    subjects = [s for o in of_kind(built, "RoleBinding", "ClusterRoleBinding") for s in o["subjects"]]
+    assert {s["namespace"] for s in subjects if s["name"] == "trimtab-hook"} == {"trimtab"}
+    assert {s["namespace"] for s in subjects if s["name"] == "ml-pipeline"} == {"kubeflow"}
+    assert len(built) == len(hardened)
+
+
 def test_kubeflow_is_hardened(hardened: list[Manifest]) -> None:
     import yaml
 
