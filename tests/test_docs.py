@@ -17,6 +17,8 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "examples").glob("*/README.md")),
 ]
+# The README's are the demo and more; a server starts many times in those of docs/serving.md.
+SLOW = (ROOT / "README.md", ROOT / "docs/serving.md")
 # Further pages whose links are followed; their commands are for the hour in which they are needed.
 LINKED = [*PAGES, *sorted((ROOT / "docs/decisions").glob("*.md")), *sorted((ROOT / "monitoring/runbooks").glob("*.md"))]
 BLOCK = re.compile(r"(?:<!-- run: no, (?P<why>[^>]+) -->\n)?```sh\n(?P<code>.*?)```", re.DOTALL)
@@ -34,8 +36,7 @@ def identity(page: Path) -> str:
 
 @pytest.mark.parametrize(
     "page",
-    # The README's are the demo and more: long.
-    [pytest.param(p, marks=pytest.mark.campaign) if p.parent == ROOT else p for p in PAGES if commands(p)],
+    [pytest.param(p, marks=pytest.mark.campaign) if p in SLOW else p for p in PAGES if commands(p)],
     ids=identity,
 )
 def test_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_with_drifts_alone_it_answers_the_drift_and_follows_it_up(found: dict[st
     assert ": follow-up 1; " in follow_up
 
 
+@pytest.mark.campaign
 def test_with_drifts_alone_no_retrain_comes_without_one(tmp_path: Path) -> None:
     policy = tmp_path / "project.yaml"
     for change, opens in ((2000, ""), (6000, "opens: drift, ")):
@@ -118,6 +119,7 @@ def test_a_level_that_is_left_and_comes_back_is_found_in_hindsight() -> None:
     assert all(change_points(np.random.default_rng(i).random(6000), 300) == [] for i in range(20))
 
 
+@pytest.mark.campaign
 def test_labels_that_come_late_delay_the_answer(tmp_path: Path) -> None:
     late = simulate(
         load(written(flipped(), tmp_path)).stream,
@@ -128,6 +130,7 @@ def test_labels_that_come_late_delay_the_answer(tmp_path: Path) -> None:
     assert late["delay"] is None or late["delay"] > 900
 
 
+@pytest.mark.campaign
 def test_without_drift_it_serves_no_worse_than_never_retraining(tmp_path: Path) -> None:
     found = simulate(load(written(flipped(change=ROWS), tmp_path)).stream, OPTIONS)["policies"]
     assert found["trimtab"]["accuracy"] >= found["static"]["accuracy"] - 0.5
@@ -135,6 +138,7 @@ def test_without_drift_it_serves_no_worse_than_never_retraining(tmp_path: Path) 
     assert found["trimtab"]["false_campaigns"] == found["trimtab"]["retrains"]  # each for more data, none for a change
 
 
+@pytest.mark.campaign
 def test_a_number_is_predicted_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(3000, 3))

@@ -153,6 +153,7 @@ def test_a_retrain_of_a_run_that_left_nothing(here: Store) -> None:
         LocalLauncher(here, settings.load()).start(RetrainRequest("quick", "0" * 16, {"sklearn": "iris"}, 1, 1, 0))
 
 
+@pytest.mark.campaign
 def test_ctrl_c_leaves_no_process(tmp_path: Path, project_file: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
     command = trimtab(["run", str(project_file)], store.url, tmp_path / "home")

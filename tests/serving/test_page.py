@@ -131,6 +131,7 @@ def test_a_drawn_digit_is_answered_and_labelled(browser: Browser, digits: Runnin
     assert (found[0], "3", "page") in [(row["_id"], row["value"], row["source"]) for row in rows]
 
 
+@pytest.mark.campaign
 def test_keys_alone_draw_clear_invert_and_ask(browser: Browser, digits: Running) -> None:
     with opened(browser, digits.url) as page:
         page.locator("canvas").wait_for()
@@ -157,6 +158,7 @@ def test_keys_alone_draw_clear_invert_and_ask(browser: Browser, digits: Running)
         page.locator("#facts", has_text="answered in").wait_for()
 
 
+@pytest.mark.campaign
 def test_files_and_examples_fill_the_picture(browser: Browser, digits: Running, tmp_path: Path) -> None:
     with opened(browser, digits.url) as page:
         page.get_by_label("or take a file:").set_input_files(
@@ -238,6 +240,7 @@ def curve_of(server: Running, headers: dict[str, str] | None = None) -> dict[str
     return found
 
 
+@pytest.mark.campaign
 def test_the_slider_counts_a_day_s_mistakes(browser: Browser, churn: Running) -> None:
     curve = curve_of(churn)
     with opened(browser, churn.url) as page:
@@ -258,6 +261,7 @@ def test_the_slider_counts_a_day_s_mistakes(browser: Browser, churn: Running) ->
         assert page.locator("#otherwise").inner_text() == "Where the slider stands it would be “no”."
 
 
+@pytest.mark.campaign
 def test_many_classes_leave_answers_to_a_person(browser: Browser, digits: Running) -> None:
     curve = curve_of(digits)
     with opened(browser, digits.url) as page:
