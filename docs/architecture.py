@@ -65,7 +65,7 @@ ARROWS: tuple[Arrow, ...] = (
     (("grafana", "top"), ("alertmanager", "bottom"), "", (0, 0)),
 )
 # Longer ways, by their points.
-WAYS = (
+WAYS: tuple[tuple[tuple[tuple[int, int], ...], str, tuple[int, int]], ...] = (
     (((940, 285), (920, 285), (920, 240), (370, 240), (370, 208)), "webhook, token", (740, 234)),
     (((145, 378), (145, 623), (330, 623)), "artifacts, bundle", (200, 612)),
     (((495, 208), (540, 208), (540, 590)), "ledger, campaigns", (540, 500)),
@@ -97,7 +97,8 @@ def drawn() -> str:
         *(_line(_points(start, end)) for start, end, _, _ in ARROWS),
         *(_line(points) for points, _, _ in WAYS),
         *(part for box in BOXES.values() for part in _box(box)),
-        *(_label(words, place) for *_, words, place in (*ARROWS, *WAYS) if words),
+        *(_label(words, place) for _, _, words, place in ARROWS if words),
+        *(_label(words, place) for _, words, place in WAYS if words),
     ]
     return "\n".join([*parts, "</svg>", ""])
 

@@ -221,4 +221,9 @@ def test_without_images_it_says_what_is_missing(up: Up) -> None:
 
 
 def versions(found: dict[str, Manifest]) -> dict[str, str]:
-    return {name: one["metadata"]["resourceVersion"] for name, one in found.items() if name != "kube-root-ca.crt"}
+    """What moves on with a change; where controllers run they write a status, which is none."""
+    return {
+        name: str(one["metadata"].get("generation") or one["metadata"]["resourceVersion"])
+        for name, one in found.items()
+        if name != "kube-root-ca.crt"
+    }

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.cluster
 def faults(cluster: Cluster, namespace: str, what: str) -> subprocess.CompletedProcess[str]:
     environ = {
         "PATH": os.environ["PATH"],
+        # kubectl keeps a cache beside it.
+        "HOME": str(cluster.folder),
         "KUBECONFIG": str(cluster.kubeconfig),
         "KUBECTL": kubectl_program(),
         "NAMESPACE": namespace,
