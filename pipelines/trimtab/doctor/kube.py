@@ -58,7 +58,7 @@ class Kube:
                 self.namespace = active["context"].get("namespace") or "default"
         except (ConfigException, OSError) as error:
             raise Unreachable(str(error)) from None
-        settings.retries = False
+        settings.retries = False  # pyright: ignore[reportAttributeAccessIssue] - its stub knows None alone
         self.host = str(settings.host)
         self._client = client.ApiClient(settings)
 
@@ -74,10 +74,10 @@ class Kube:
 
         for left in reversed(range(TRIES)):
             try:
-                found, _, _ = self._client.call_api(
+                answer: Any = self._client.call_api(
                     path, "GET", auth_settings=["BearerToken"], response_type="object", _request_timeout=SECONDS
                 )
-                break
+                return dict(answer[0])
             except ApiException as error:
                 if error.status == 404:
                     return None
@@ -89,7 +89,7 @@ class Kube:
                 if not left:
                     why = str(getattr(error, "reason", None) or error).rsplit(": ", 1)[-1]
                     raise Unreachable(why) from None
-        return dict(found)
+        raise AssertionError("the last try returns or raises")
 
     def items(self, path: str) -> list[dict[str, Any]]:
         """The objects of a list; none where the kind is unknown.

@@ -211,7 +211,7 @@ def _spec(package: Package) -> None:
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     try:
-        json_format.ParseDict(package.ir, pipeline_spec_pb2.PipelineSpec())
+        json_format.ParseDict(package.ir, pipeline_spec_pb2.PipelineSpec())  # pyright: ignore[reportAttributeAccessIssue]
     except json_format.ParseError as error:
         raise ProjectError(
             f"KFP does not know this: {error}",
@@ -264,7 +264,7 @@ def _platform(package: Package) -> None:
     from kfp.pipeline_spec import pipeline_spec_pb2
 
     try:
-        json_format.ParseDict(package.platform, pipeline_spec_pb2.PlatformSpec())
+        json_format.ParseDict(package.platform, pipeline_spec_pb2.PlatformSpec())  # pyright: ignore[reportAttributeAccessIssue]
     except json_format.ParseError as error:
         raise ProjectError(f"the second document: KFP does not know this: {error}", object=str(package.path)) from None
     other = sorted(set(package.platform["platforms"]) - {"kubernetes"})
@@ -279,7 +279,7 @@ def _platform(package: Package) -> None:
                 expected=", ".join(sorted(executors)[:12]),
             )
         try:
-            json_format.ParseDict(settings, messages.KubernetesExecutorConfig())
+            json_format.ParseDict(settings, messages.KubernetesExecutorConfig())  # pyright: ignore[reportAttributeAccessIssue]
         except json_format.ParseError as error:
             raise ProjectError(
                 f"{name}: kfp-kubernetes does not know this: {error}",

@@ -174,5 +174,5 @@ def _client() -> Any:
                 got=str(error)[:300],
                 hint="run the hook in a pod with a ServiceAccount, or name a file with KUBECONFIG",
             ) from None
-    settings.retries = 2
+    settings.retries = 2  # pyright: ignore[reportAttributeAccessIssue] - its stub knows None alone
     return client.ApiClient(settings)
