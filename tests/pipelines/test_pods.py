@@ -33,6 +33,7 @@ IMAGE = "registry.example/trimtab/stage@sha256:" + "0" * 64
 # The two warnings of kfp.Client about what it finds on its way.
 pytestmark = [
     pytest.mark.campaign,
+    pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::FutureWarning:kfp"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:kfp"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:kfp_server_api"),
