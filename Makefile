@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean images cluster-up bench-drift bench-judge bench-loop bench-serving
+.PHONY: help setup servers demo grafana test test-slow lint format clean images cluster-up bench-drift bench-judge bench-loop bench-serving cluster-loop
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -74,6 +74,9 @@ bench-judge: setup ## the judge: false promotions and false rollbacks over simul
 
 bench-serving: setup ## the model server against a bare app, KServe, MLServer, BentoML, LitServe (15 minutes, 1.5 GB in .bench/)
 	@$(BIN)/python -m benchmarks.serving $(BENCH_ARGS)
+
+cluster-loop: setup servers ## the mission on a Kubernetes node: drift to promotion, and a rollback (10-15 minutes; root, Debian)
+	@$(BIN)/python -m benchmarks.cluster_loop $(BENCH_ARGS)
 
 lint: setup ## ruff, mypy --strict, pyright, import-linter
 	@$(BIN)/ruff check .

@@ -35,6 +35,7 @@ class ClusterPods:
         client: of the Kubernetes API, as its administrator.
         namespace: where runs execute.
         read: gives the bytes of an object that a pod left, by URI.
+        root: the backend's pipeline root, where tasks without artifacts leave their log.
         account: ServiceAccount of the pods.
         user: numeric user and group of a hardened backend; 0 leaves the image's.
         seconds: a pod that takes longer is ended.
@@ -50,6 +51,7 @@ class ClusterPods:
         client: ApiClient,
         namespace: str,
         read: Callable[[str], bytes],
+        root: str,
         *,
         account: str = "pipeline-runner",
         user: int = 10001,
@@ -59,7 +61,7 @@ class ClusterPods:
         self.namespace, self.account, self.user, self.keep = namespace, account, user, keep
         self.started: list[str] = []
         self.seconds: dict[str, float] = {}
-        self._client, self._read, self._limit = client, read, seconds
+        self._client, self._read, self._root, self._limit = client, read, root.rstrip("/"), seconds
         self._lock = threading.Lock()
 
     def run(self, task: TaskSpec, cancelled: threading.Event) -> Outcome:
@@ -86,7 +88,7 @@ class ClusterPods:
         told = {
             "command": task.command(),
             "executor_input": task.executor_input,
-            "root": task_root(task),
+            "root": self.root(task),
             "namespace": self.namespace,
         }
         return {
@@ -151,6 +153,11 @@ class ClusterPods:
             "spec": spec,
         }
 
+    def root(self, task: TaskSpec) -> str:
+        """Where a task's artifacts, log and output go."""
+        found = task_root(task)
+        return found if "://" in found else f"{self._root}/{found}"
+
     def _labels(self, task: TaskSpec) -> dict[str, str]:
         return {"pipeline/runid": task.run_id, "workflows.argoproj.io/workflow": f"run-{task.run_id[:8]}"}
 
@@ -159,7 +166,7 @@ class ClusterPods:
             pod = api.read_namespaced_pod(task.pod, self.namespace)
             phase = pod.status.phase
             if phase == "Succeeded":
-                output = json.loads(self._read(f"{task_root(task)}/executor_output.json"))
+                output = json.loads(self._read(f"{self.root(task)}/executor_output.json"))
                 return Outcome("SUCCEEDED", output, log=self._log(api, task.pod))
             if phase == "Failed":
                 return Outcome("FAILED", log=self._log(api, task.pod), message=_why(pod))
