@@ -22,6 +22,8 @@ S3_KEYS = {
 }
 SIGNING_SECRET = "trimtab-signing"  # noqa: S105 - the name of a secret
 SIGNING_FOLDER = "/etc/trimtab/signing"
+TRUSTED_CONFIG_MAP = "trimtab-trusted-keys"
+TRUSTED_FOLDER = "/etc/trimtab/trusted"
 RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
 
 # A stage that is over its time ends itself and says so; Kubernetes ends what cannot, after this long.
@@ -162,6 +164,11 @@ def _environment(task: Any, step: Step, resources: Resources, store: str) -> Non
     if step.stage == "publish":
         kubernetes.use_secret_as_volume(task, SIGNING_SECRET, SIGNING_FOLDER)
         task.set_env_variable("TRIMTAB_SIGNING_KEY", f"{SIGNING_FOLDER}/signing.pem")
+    if step.stage == "evaluate":
+        # A campaign's challenger is compared with the champion, whose signature is checked first. A namespace without
+        # the keys can train all the same.
+        kubernetes.use_config_map_as_volume(task, TRUSTED_CONFIG_MAP, TRUSTED_FOLDER, optional=True)
+        task.set_env_variable("TRIMTAB_TRUSTED_KEYS", TRUSTED_FOLDER)
 
 
 def _labels(task: Any, project: Project, step: Step) -> None:

@@ -103,7 +103,7 @@ class ClusterPods:
         mounts: list[dict[str, Any]] = [
             {"name": f"artifacts-{n}", "mountPath": folder} for n, folder in enumerate(ARTIFACT_FOLDERS)
         ]
-        secrets = [
+        volumes: list[dict[str, Any]] = [
             {
                 "name": f"secret-{n}",
                 "secret": {"secretName": _secret(entry), "optional": bool(entry.get("optional")), "defaultMode": 0o440},
@@ -113,6 +113,14 @@ class ClusterPods:
         mounts += [
             {"name": f"secret-{n}", "mountPath": entry["mountPath"], "readOnly": True}
             for n, entry in enumerate(extra.get("secretAsVolume", []))
+        ]
+        maps = extra.get("configMapAsVolume", [])
+        volumes += [
+            {"name": f"map-{n}", "configMap": {"name": _config_map(entry), "optional": bool(entry.get("optional"))}}
+            for n, entry in enumerate(maps)
+        ]
+        mounts += [
+            {"name": f"map-{n}", "mountPath": entry["mountPath"], "readOnly": True} for n, entry in enumerate(maps)
         ]
         container = {
             "name": "main",
@@ -132,7 +140,7 @@ class ClusterPods:
             "activeDeadlineSeconds": round(float(extra.get("activeDeadlineSeconds") or self._limit)),
             "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [container],
-            "volumes": [{"name": "launcher", "configMap": {"name": task.pod}}, *folders, *secrets],
+            "volumes": [{"name": "launcher", "configMap": {"name": task.pod}}, *folders, *volumes],
         }
         if self.user:
             spec["securityContext"] |= {"runAsUser": self.user, "runAsGroup": self.user, "fsGroup": self.user}
@@ -209,6 +217,10 @@ def _environment(task: TaskSpec) -> list[dict[str, Any]]:
 
 def _secret(entry: dict[str, Any]) -> str:
     return str(entry.get("secretName") or entry["secretNameParameter"]["runtimeValue"]["constant"])
+
+
+def _config_map(entry: dict[str, Any]) -> str:
+    return str(entry.get("configMapName") or entry["configMapNameParameter"]["runtimeValue"]["constant"])
 
 
 def _resources(told: dict[str, Any]) -> dict[str, Any]:
