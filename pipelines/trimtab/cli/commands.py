@@ -11,7 +11,7 @@ import typer
 # of the module `trimtab.cli.x`; those modules import nothing heavy.
 PANELS: dict[str, tuple[str, ...]] = {
     "Start": ("demo", "doctor", "init", "check", "setup", "copy"),
-    "Train": ("run", "compile", "submit", "runs", "logs", "cancel"),
+    "Train": ("run", "compile", "submit", "runs", "logs", "cancel", "prune"),
     "Serve and watch": ("serve", "keys", "watch", "hook", "label"),
     "See": ("status", "explain", "drift", "history"),
     "Compare": ("simulate",),

@@ -81,7 +81,7 @@ class KubeflowLauncher:
         if runs.result(self._store, key) is not None:
             return "succeeded"
         last = runs.newest(self._store, key)
-        if last is not None and last.state:
+        if last is not None and last.state and not self._unclaimed(key):
             return _state(last.state)
         try:
             run = self._run(key)
@@ -96,7 +96,8 @@ class KubeflowLauncher:
     def cancel(self, key: str) -> None:
         """See `Launcher.cancel`."""
         last = runs.newest(self._store, key)
-        if runs.result(self._store, key) is not None or (last is not None and last.state):
+        said = last is not None and bool(last.state)
+        if runs.result(self._store, key) is not None or (said and not self._unclaimed(key)):
             return
         try:
             run = self._run(key)
@@ -161,14 +162,19 @@ class KubeflowLauncher:
         )
 
     def _run(self, key: str) -> BackendRun | None:
-        """The backend's run for a key: its owner, else the newest that was started for it."""
+        """The backend's run for a key: its owner at work, else the newest that was started for it."""
         last = owner(self._store, key)
-        if last is not None:
+        unclaimed = self._unclaimed(key)
+        if last is not None and (not last.state or not unclaimed):
             return lost_or(self._kubeflow, last.run_id)
-        found = started(self._store, key)
-        if found:
-            return lost_or(self._kubeflow, found[-1].run_id)
+        if unclaimed:
+            return lost_or(self._kubeflow, unclaimed[-1])
         return next(iter(self._kubeflow.runs(name=key)), None)
+
+    def _unclaimed(self, key: str) -> list[str]:
+        """The backend's runs that were started for a key and have not claimed it, oldest first."""
+        claimed = {a.run_id for a in runs.attempts(self._store, key)}
+        return [s.run_id for s in started(self._store, key) if s.run_id not in claimed]
 
     def _forgotten(self, key: str) -> State:
         """The backend knows nothing of a run: it was deleted there, or never started."""

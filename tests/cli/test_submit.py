@@ -1,0 +1,139 @@
+"""`trimtab submit` and its kin as a user types them: what they say, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.pipelines.conftest import QUICK
+from tests.pipelines.kubeflow_world import FAST, IMAGE, Stages, wrong_column
+from tests.servers.fixtures import S3
+from tests.servers.kubeflow import StandIn
+
+from trimtab.cli.app import main
+from trimtab.core import runs
+from trimtab.core.settings import load
+from trimtab.core.store import Store, open_store
+from trimtab.pipelines import kubeflow_follow
+
+Trimtab = Callable[..., int]
+
+
+@pytest.fixture
+def store(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Store:
+    place = s3.fresh()
+    for name, value in s3.environ(place).items():
+        monkeypatch.setenv(name, value)
+    return open_store(place, load())
+
+
+@pytest.fixture
+def world(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    with StandIn(Stages(store)) as standin:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", standin.url)
+        monkeypatch.setenv("TRIMTAB_STAGE_IMAGE", IMAGE)
+        monkeypatch.setenv("KUBECONFIG", "/nonexistent")
+        yield standin
+
+
+@pytest.fixture
+def trimtab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trimtab:
+    """Run a command here; its exit code."""
+    (tmp_path / "project.yaml").write_text(QUICK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kubeflow_follow.Follower, "pace", FAST)
+    monkeypatch.setattr(kubeflow_follow.Follower.__init__, "__defaults__", _with_fast())
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["trimtab", *words])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    return run
+
+
+def _with_fast() -> tuple[object, ...]:
+    given = kubeflow_follow.Follower.__init__.__defaults__
+    assert given is not None
+    return tuple(FAST if isinstance(value, kubeflow_follow.Pace) else value for value in given)
+
+
+def stages(world: StandIn) -> Stages:
+    assert isinstance(world.backend.executor, Stages)
+    return world.backend.executor
+
+
+def test_a_run_is_submitted_followed_listed_and_told_again(
+    world: StandIn, store: Store, trimtab: Trimtab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trimtab("submit", "--wait", "--reason", "first") == 0
+    said = capsys.readouterr()
+    assert "/#/runs/details/" in said.err
+    assert "train.linear" in said.err
+    assert "v1-0badc0de" in said.out
+    assert trimtab("submit", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["found"], facts["version_of_model"]) == ("done", "v1-0badc0de")
+    assert trimtab("runs", "--json") == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["place"], listed["state"], listed["reason"]) == ("cluster", "succeeded", "first")
+
+
+def test_the_exit_code_tells_how_it_ended(
+    world: StandIn, store: Store, trimtab: Trimtab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages(world).silent = {"train": "Killed\n"}
+    assert trimtab("submit", "--wait") == 1
+    assert "Killed" in capsys.readouterr().err
+    (key,) = runs.list_runs(store)
+    assert trimtab("logs", key[:8], "train.linear") == 0
+    assert "Killed" in capsys.readouterr().out
+    stages(world).silent, stages(world).fail = {}, {"ingest": wrong_column()}
+    assert trimtab("submit", "--wait") == 2, "a mistake in the data is the user's"
+    assert "column 'age' holds text" in capsys.readouterr().err
+    stages(world).fail, stages(world).hold = {}, {"train"}
+    assert trimtab("submit", "--wait", "--timeout", "0.005") == 4
+    assert f"trimtab cancel {key}" in capsys.readouterr().err
+    threading.Timer(0.5, lambda: None).start()
+    assert trimtab("cancel", key) == 0
+    assert "cancelled" in capsys.readouterr().out
+    assert runs.attempts(store, key)[-1].state == "cancelled"
+    world.forbid = "POST .*/runs"
+    assert trimtab("submit") == 2
+    assert "403" in capsys.readouterr().err
+
+
+def test_what_cannot_be_submitted_says_what_to_do(
+    world: StandIn, trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TRIMTAB_STAGE_IMAGE")
+    assert trimtab("submit") == 2
+    assert "make images REGISTRY=" in capsys.readouterr().err.replace("\n", " ")
+    monkeypatch.setenv("TRIMTAB_STAGE_IMAGE", IMAGE)
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
+    assert trimtab("submit") == 2
+    assert "port-forward" in capsys.readouterr().err
+    assert trimtab("submit", "--host", "http://localhost:1") == 1
+    assert "nothing listens there" in capsys.readouterr().err
+    monkeypatch.setenv("TRIMTAB_STORE", "file:///tmp/nowhere")
+    assert trimtab("submit", "--host", world.url) == 2
+    assert "pods do not see" in capsys.readouterr().err
+    assert world.backend.runs == {}
+
+
+def test_schedules_and_pruning(world: StandIn, trimtab: Trimtab, capsys: pytest.CaptureFixture[str]) -> None:
+    assert trimtab("submit", "--every", "6h") == 0
+    assert trimtab("runs", "--schedules") == 0
+    assert "every 21600 s" in capsys.readouterr().out
+    assert trimtab("submit", "--every", "5s") == 2
+    assert trimtab("runs", "--delete-schedule", "quick") == 0
+    assert world.backend.recurring == {}
+    capsys.readouterr()
+    assert trimtab("prune", "--days", "0") == 0
+    assert "nothing to take away" in capsys.readouterr().out
