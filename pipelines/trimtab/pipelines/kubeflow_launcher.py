@@ -80,11 +80,11 @@ class KubeflowLauncher:
         """See `Launcher.state`."""
         if runs.result(self._store, key) is not None:
             return "succeeded"
-        last = runs.newest(self._store, key)
-        if last is not None and last.state and not self._unclaimed(key):
+        last, unclaimed = self._known(key)
+        if last is not None and last.state and not unclaimed:
             return _state(last.state)
         try:
-            run = self._run(key)
+            run = self._run(key, last, unclaimed)
             if run is None:
                 return self._forgotten(key)
             if not run.ended:
@@ -95,12 +95,12 @@ class KubeflowLauncher:
 
     def cancel(self, key: str) -> None:
         """See `Launcher.cancel`."""
-        last = runs.newest(self._store, key)
+        last, unclaimed = self._known(key)
         said = last is not None and bool(last.state)
-        if runs.result(self._store, key) is not None or (said and not self._unclaimed(key)):
+        if runs.result(self._store, key) is not None or (said and not unclaimed):
             return
         try:
-            run = self._run(key)
+            run = self._run(key, last, unclaimed)
             if run is not None:
                 cancel(self._kubeflow, self._store, key, run.id, "the hook", self._cancel_seconds)
         except RunTimeout:
@@ -161,20 +161,22 @@ class KubeflowLauncher:
             project.task.statement,
         )
 
-    def _run(self, key: str) -> BackendRun | None:
+    def _run(self, key: str, last: runs.Attempt | None, unclaimed: list[str]) -> BackendRun | None:
         """The backend's run for a key: its owner at work, else the newest that was started for it."""
-        last = owner(self._store, key)
-        unclaimed = self._unclaimed(key)
         if last is not None and (not last.state or not unclaimed):
             return lost_or(self._kubeflow, last.run_id)
         if unclaimed:
             return lost_or(self._kubeflow, unclaimed[-1])
         return next(iter(self._kubeflow.runs(name=key)), None)
 
-    def _unclaimed(self, key: str) -> list[str]:
-        """The backend's runs that were started for a key and have not claimed it, oldest first."""
-        claimed = {a.run_id for a in runs.attempts(self._store, key)}
-        return [s.run_id for s in started(self._store, key) if s.run_id not in claimed]
+    def _known(self, key: str) -> tuple[runs.Attempt | None, list[str]]:
+        """The newest attempt, and the backend's runs that were started for a key and claimed none, oldest first.
+
+        Of one look at the attempts: a run that claims between two looks would be in neither.
+        """
+        found = runs.attempts(self._store, key)
+        claimed = {a.run_id for a in found}
+        return found[-1] if found else None, [s.run_id for s in started(self._store, key) if s.run_id not in claimed]
 
     def _forgotten(self, key: str) -> State:
         """The backend knows nothing of a run: it was deleted there, or never started."""
