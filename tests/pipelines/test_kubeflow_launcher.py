@@ -51,9 +51,7 @@ def stages(world: StandIn) -> Stages:
 
 def ended(world: StandIn, store: Store, key: str) -> str:
     one = launcher(world, store)
-    said: list[str] = []
-    until(lambda: said.append(one.state(key)) or said[-1] != "running", 60)
-    return said[-1]
+    return until(lambda: "" if (s := one.state(key)) == "running" else str(s), 60)
 
 
 def test_retrains_are_runs_of_the_champion_s_own_version(world: StandIn, store: Store, base: str) -> None:
