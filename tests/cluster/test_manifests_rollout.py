@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
 import pytest
-import yaml
 from tests.cluster.test_manifests import apply
 from tests.manifests.kustomize import OVERLAYS, Manifest, build, overlay
 from tests.servers.kubernetes.cluster import Cluster
 
+from trimtab.core.store import Store
+from trimtab.monitoring.kserve.api import KubernetesApi
+from trimtab.monitoring.kserve.inference_service import Shape, path, resource
+from trimtab.monitoring.kserve.plan import Live, Track
+
 pytestmark = pytest.mark.cluster
 
 
-def serving(version: str, name: str = "") -> Manifest:
-    """A predictor as the rollout controller applies it."""
-    model = {
-        "name": "kserve-container",
-        "modelFormat": {"name": "trimtab"},
-        "runtime": "trimtab-server-v1",
-        "storageUri": f"s3://trimtab/store/models/digits/versions/{version}",
-    }
-    return {**({"name": name} if name else {}), "minReplicas": 2, "model": model}
+STABLE, NEXT = Track("v1-0a1b2c3d", "", 2), Track("v2-4e5f6a7b", "v2-4e5f6a7b", 2, 20)
 
 
-def rolled_out(cluster: Cluster, namespace: str, spec: Manifest) -> None:
-    """What the rollout controller does: server-side apply as `trimtab-rollout`."""
-    one = {
-        "apiVersion": "serving.kserve.io/v1beta1",
-        "kind": "InferenceService",
-        "metadata": {
-            "name": "digits",
-            "namespace": namespace,
-            "annotations": {"serving.kserve.io/autoscalerClass": "none"},
-        },
-        "spec": spec,
-    }
-    cluster.kubectl(
-        "apply", "--server-side", "--field-manager=trimtab-rollout", "-f", "-", input=yaml.safe_dump(one), check=True
-    )
+def rolled_out(cluster: Cluster, namespace: str, live: Live, store: Store) -> None:
+    """What the rollout controller does: its own resource, by server-side apply as `trimtab-rollout`."""
+    shapes = {track.version: Shape(replicas=2) for track in (STABLE, NEXT)}
+    one = resource("digits", namespace, live, shapes, store, "trimtab-server-v1")
+    # With the rights that the overlay gives the hook.
+    with cluster.client(cluster.as_account(namespace, "trimtab-hook")) as client:
+        KubernetesApi(client).apply(path(namespace, "digits"), one)
 
 
 def state(cluster: Cluster, namespace: str) -> Any:
@@ -60,23 +47,21 @@ def managers(one: Manifest) -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_an_overlay_applied_again_does_not_move_what_serves(name: str, cluster_api: Cluster, namespace: str) -> None:
+def test_an_overlay_applied_again_does_not_move_what_serves(
+    name: str, cluster_api: Cluster, namespace: str, store: Store
+) -> None:
     text = overlay(name, namespace)
     apply(cluster_api, text)
-    rolled_out(cluster_api, namespace, {"predictor": serving("v1-0a1b2c3d")})
+    rolled_out(cluster_api, namespace, Live(STABLE), store)
     # Somebody else's fields: they stay, whoever applies what.
     limits = {"spec": {"predictor": {"model": {"resources": {"limits": {"memory": "2Gi"}}}}}}
     cluster_api.kubectl(
         "patch", "inferenceservice", "digits", "-n", namespace, "--type=merge", "--field-manager=ann",
         "-p", json.dumps({**limits, "metadata": {"labels": {"team": "fraud"}}}), check=True,
     )  # fmt: skip
-    canary = {
-        "predictor": serving("v1-0a1b2c3d"),
-        "canary": [{"trafficPercent": 20, "predictor": serving("v2-4e5f6a7b", "v2-4e5f6a7b")}],
-    }
-    promoted = {"predictor": serving("v2-4e5f6a7b", "v2-4e5f6a7b")}
+    canary, promoted = Live(STABLE, NEXT), Live(NEXT)
     for step in (canary, promoted):
-        rolled_out(cluster_api, namespace, copy.deepcopy(step))
+        rolled_out(cluster_api, namespace, step, store)
         before = state(cluster_api, namespace)
         apply(cluster_api, text)
         after = state(cluster_api, namespace)
