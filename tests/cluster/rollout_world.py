@@ -38,15 +38,7 @@ class PodsGateway(Gateway):
         self._pods = pods
 
     def _read(self) -> tuple[Backend, ...]:
-        from kubernetes.client import ApiException, CustomObjectsApi
-
-        group = ("gateway.networking.k8s.io", "v1", self.namespace, "httproutes", self.route)
-        try:
-            route = CustomObjectsApi(self._api).get_namespaced_custom_object(*group)
-        except ApiException as error:
-            if error.status == 404:
-                return ()
-            raise
+        route = KubernetesApi(self._api).get(f"{path(self.namespace, 'httproutes')}/{self.route}") or {}
         return tuple(Backend(ref["name"], "", 8080, int(ref.get("weight", 1))) for ref in references(route))
 
     def choose(self) -> Backend | None:

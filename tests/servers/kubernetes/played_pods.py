@@ -164,7 +164,7 @@ class PlayedPods:
     def _run(self, pod: PlayedPod) -> None:
         container = pod.spec["containers"][0]
         own = {"--host=0.0.0.0": f"--host={pod.address}", "--drain-seconds=20": "--drain-seconds=5"}
-        arguments = [own.get(a, a) for a in container["args"]]
+        arguments = [str(own.get(a, a)) for a in container["args"]]
         with pod.log.open("ab") as log:
             pod.process = subprocess.Popen(
                 [sys.executable, "-m", "trimtab.cli.app", *container["command"][1:], *arguments],

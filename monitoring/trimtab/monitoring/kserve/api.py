@@ -161,7 +161,7 @@ def _said(method: str, path: str, error: Any) -> ApiError:
 def _client() -> Any:
     from kubernetes import client, config
 
-    settings = client.Configuration()
+    settings: Any = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=settings)
     except config.ConfigException:
