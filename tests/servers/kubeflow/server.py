@@ -286,10 +286,11 @@ class _Request:
 def _listed(request: _Request, key: str, items: list[Item], wire: str = "") -> Item:
     """A page of a list, filtered, sorted and cut as asked."""
     for predicate in json.loads(request.query.get("filter") or "{}").get("predicates", []):
-        # Filters are read as protobuf's JSON, which takes both spellings.
+        # Filters are read as protobuf's JSON, which takes both spellings and an enum's number.
         predicate = {"string_value" if k == "stringValue" else k: v for k, v in predicate.items()}
+        predicate["operation"] = "EQUALS" if predicate["operation"] == 1 else predicate["operation"]
         check(predicate, "V2beta1Predicate")
-        if predicate["operation"] not in ("EQUALS", 1):
+        if predicate["operation"] != "EQUALS":
             raise ApiError(400, f"operation {predicate['operation']} is not played here")
         value = predicate.get("string_value")
         field = predicate["key"]
