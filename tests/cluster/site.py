@@ -57,7 +57,9 @@ class Site:
     def __init__(self, node: Node, namespace: str, images: Images, folder: Path, storage_class: str) -> None:
         self.node, self.namespace, self.images, self.folder = node, namespace, images, folder
         self._storage_class = storage_class
-        self._keys = {user: (f"{namespace}-{user}", secrets.token_hex(16)) for user in (*grants.USERS, "root")}
+        self._keys = {
+            user: (f"{namespace}-{user}", secrets.token_hex(16)) for user in (*grants.USERS, "artifacts", "root")
+        }
         self._address = ""
         self.place = Place(folder / "place")
 
@@ -84,9 +86,13 @@ class Site:
             replicas: of `watch` and `hook`; 0 where not given.
         """
         self._apply_secrets()
-        self.apply(self._kustomization(replicas))
-        self.kubectl("wait", "--for=condition=Complete", "job/trimtab-setup", "--timeout=120s")
+        self.apply(self._kustomization())
+        self.kubectl("wait", "--for=condition=Complete", "job/trimtab-setup", "--timeout=200s", timeout=220)
         self.place.store = self.store("pipeline")
+        # Started before their users are there, they would be started again after a while: nothing to wait for here.
+        for process, count in replicas.items():
+            self.kubectl("scale", f"deployment/trimtab-{process}", f"--replicas={count}")
+            self.rolled_out(f"deployment/trimtab-{process}")
 
     def kubectl(self, *args: str, input: str | None = None, check: bool = True, timeout: float = 180) -> str:
         """kubectl in the namespace; what it printed."""
@@ -183,7 +189,7 @@ class Site:
         made.append({**_head("v1", "ConfigMap", "trimtab-trusted-keys"), "data": trusted})
         self.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(made))
 
-    def _kustomization(self, replicas: dict[str, int]) -> dict[str, Any]:
+    def _kustomization(self) -> dict[str, Any]:
         def here(path: str) -> str:
             return os.path.relpath(ROOT / "manifests" / path, self.folder / "overlay")
 
@@ -206,7 +212,7 @@ class Site:
             "namespace": self.namespace,
             "resources": [here("base")],
             "components": [here("components/minio")],
-            "replicas": [{"name": f"trimtab-{p}", "count": replicas.get(p, 0)} for p in ("watch", "hook")],
+            "replicas": [{"name": f"trimtab-{p}", "count": 0} for p in ("watch", "hook")],
             "images": [
                 _image("trimtab-server", self.images.server),
                 _image("trimtab-monitor", self.images.monitor),

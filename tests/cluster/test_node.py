@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.servers.kubernetes import archive, sandbox
+from tests.servers.kubernetes import archive, install, sandbox
 from tests.servers.kubernetes.node import NAME, Node, lacking
 from tests.servers.minio import BINARY
 from tests.servers.prometheus import wait_until
@@ -134,4 +134,4 @@ def inhabited(group: str) -> bool:
 
 def test_the_node_is_ready_and_named(cluster_node: Node) -> None:
     done = cluster_node.kubectl("get", "node", NAME, "-o", "jsonpath={.status.nodeInfo.kubeletVersion}", check=True)
-    assert done.stdout == "v1.34.4"
+    assert done.stdout == install.version()

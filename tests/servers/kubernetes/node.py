@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -237,7 +238,7 @@ class Node(ApiServer):
         if self._kept.exists() and not (self._kept / "clean").exists():
             # Thousands of files: nobody waits for their end.
             gone = self._kept.rename(self._kept.with_name(f"gone-{os.urandom(4).hex()}"))
-            Process("remove", ["rm", "-rf", str(gone)], self.folder)
+            subprocess.run(["sh", "-c", 'rm -rf "$0" &', str(gone)], check=True, stdout=subprocess.DEVNULL)
         self._kept.mkdir(exist_ok=True)
         (self._kept / "clean").unlink(missing_ok=True)
         configuration.write_text(_CONTAINERD.format(root=self._kept, pause=PAUSE, cni=networks))
