@@ -233,7 +233,8 @@ def site(node: Node, images: Images, folder: Path) -> Iterator[Site]:
         try:
             yield made
         finally:
-            # What ends has nothing left to lose: nobody waits for it.
+            # What ends has nothing left to lose: nobody waits for it, and nobody makes it anew.
+            node.kubectl("delete", "deploy,statefulset,job", "--all", "-n", name, "--cascade=orphan")
             node.kubectl("delete", "pods", "--all", "-n", name, "--grace-period=1", "--wait=false")
 
 
