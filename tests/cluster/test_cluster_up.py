@@ -152,6 +152,8 @@ def test_a_new_signing_key_leaves_the_old_one_trusted(up: Up) -> None:
     after = up.get("configmaps", up.ours)["trimtab-trusted-keys"]["data"]
     assert before.items() < after.items()
     assert len(after) == 2
+    # Stages check the champion that they compare with.
+    assert up.get("configmaps", up.runs)["trimtab-trusted-keys"]["data"] == after
 
 
 def test_a_job_that_differs_is_made_anew(up: Up) -> None:
