@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.pipelines.conftest import QUICK
-from tests.pipelines.kubeflow_world import FAST, IMAGE, Stages, wrong_column
+from tests.pipelines.kubeflow_world import FAST, IMAGE, Stages, compile_once, wrong_column
 from tests.servers.fixtures import S3
 from tests.servers.kubeflow import StandIn
 
@@ -41,6 +41,7 @@ def world(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 @pytest.fixture
 def trimtab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trimtab:
     """Run a command here; its exit code."""
+    compile_once(monkeypatch)
     (tmp_path / "project.yaml").write_text(QUICK)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(kubeflow_follow.Follower.__init__, "__defaults__", _with_fast())

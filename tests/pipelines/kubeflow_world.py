@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.servers.kubeflow import Outcome, StandIn, TaskSpec
 
 from trimtab.core import runs
@@ -13,12 +15,15 @@ from trimtab.core.errors import DataError, TrimtabError
 from trimtab.core.records import create_record
 from trimtab.core.stage_records import by_id, folder
 from trimtab.define.claim import DefineConfig, claim_run
+from trimtab.pipelines import kubeflow_launcher, kubeflow_submit
 from trimtab.pipelines.kubeflow_api import Kubeflow
 from trimtab.pipelines.kubeflow_auth import Access
 from trimtab.pipelines.kubeflow_follow import Pace
 from trimtab.pipelines.kubeflow_http import Limits
+from trimtab.pipelines.kubeflow_upload import Package, package_of
 
 if TYPE_CHECKING:
+    from trimtab.core.project import Project
     from trimtab.core.store import Store
 
 IMAGE = "registry.example/trimtab/stage@sha256:" + "0" * 64
@@ -95,6 +100,23 @@ _FIGURES: dict[str, dict[str, Any]] = {
     "select": {"winner": "linear", "passed": True, "accuracy": 0.9},
     "publish": {"version": "v1-0badc0de"},
 }
+
+
+_PACKAGES: dict[str, Package] = {}
+
+
+def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile the same project once in all of a process's tests, for a made-up store; compiling is tested elsewhere."""
+
+    def package(project: Project, *, image: str, store_url: str = "", code_version: str = "") -> Package:
+        name = json.dumps([project.canonical(), image, code_version], sort_keys=True)
+        if name not in _PACKAGES:
+            _PACKAGES[name] = package_of(project, image=image, store_url="s3://bucket/prefix")
+        return _PACKAGES[name]
+
+    monkeypatch.setattr(kubeflow_submit, "package_of", package)
+    monkeypatch.setattr(kubeflow_launcher, "package_of", package)
+    monkeypatch.setattr(kubeflow_submit, "_PAUSES", (0.0, 0.01, 0.01))
 
 
 def client(standin: StandIn, **access: Any) -> Kubeflow:

@@ -18,7 +18,12 @@ from trimtab.pipelines.kubeflow_launcher import KubeflowLauncher
 from trimtab.pipelines.kubeflow_submit import submit
 
 from .conftest import until
-from .kubeflow_world import IMAGE, Stages, client, wrong_column
+from .kubeflow_world import IMAGE, Stages, client, compile_once, wrong_column
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_once(monkeypatch)
 
 
 @pytest.fixture

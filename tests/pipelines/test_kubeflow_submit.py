@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,29 +20,14 @@ from trimtab.pipelines.kubeflow_cluster import Cluster
 from trimtab.pipelines.kubeflow_follow import Follower, cancel
 from trimtab.pipelines.kubeflow_http import KubeflowError
 from trimtab.pipelines.kubeflow_submit import Submitted, schedule, submit
-from trimtab.pipelines.kubeflow_upload import Package, package_of
 
 from .conftest import QUICK, until
-from .kubeflow_world import FAST, IMAGE, Stages, client, wrong_column
+from .kubeflow_world import FAST, IMAGE, Stages, client, compile_once, wrong_column
 
 
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiling is tested elsewhere: here the same project is compiled once."""
-    monkeypatch.setattr(kubeflow_submit, "package_of", lambda project, *, image, store_url: _package(project, image))
-    monkeypatch.setattr(kubeflow_submit, "_PAUSES", (0.0, 0.01, 0.01))
-
-
-_PACKAGES: dict[str, Package] = {}
-
-
-def _package(project: Project, image: str) -> Package:
-    if not (image and "@" in image):
-        return package_of(project, image=image, store_url="s3://bucket/prefix")
-    name = json.dumps(project.canonical(), sort_keys=True)
-    if name not in _PACKAGES:
-        _PACKAGES[name] = package_of(project, image=image, store_url="s3://bucket/prefix")
-    return _PACKAGES[name]
+    compile_once(monkeypatch)
 
 
 @pytest.fixture
