@@ -66,3 +66,15 @@ def test_an_empty_token_or_a_broken_file_is_said(own: Settings) -> None:
     own.tokens.write_text("[]")
     with pytest.raises(ProjectError, match="not a file of tokens"):
         tokens.ensure_token(own)
+
+
+def test_a_file_where_nobody_may_write_serves_and_is_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    tokens.accept(path, "known")
+    lock = path.with_name(".tokens.json.lock")
+    lock.unlink()
+    lock.mkdir()  # what cannot be opened for writing, for root as well
+    tokens.accept(path, "known")
+    with pytest.raises(ProjectError, match=r"cannot be changed.*TRIMTAB_TOKEN_FILE"):
+        tokens.accept(path, "another")
+    assert not tokens.TokenFile(path).accepts("another")

@@ -129,10 +129,22 @@ def change(path: Path, how: Callable[[list[Entry]], list[Entry]]) -> None:
     """Replace a file of accepted tokens, whole and under a lock.
 
     Raises:
-        ProjectError: there is a file, and it is no such one.
+        ProjectError: there is a file, and it is no such one, or it would have to change and lies where nobody may write
+            (a mounted Secret).
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as error:
+        entries = read_entries(path) if path.exists() else []
+        if path.exists() and how(entries) == entries:
+            return
+        raise ProjectError(
+            f"the file of accepted tokens cannot be changed: {error.strerror}",
+            object=str(path),
+            hint="name a token that it holds with TRIMTAB_TOKEN_FILE, or add one where the file comes from",
+        ) from None
+    with held as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         entries = read_entries(path) if path.exists() else []
         changed = how(entries)
