@@ -93,6 +93,7 @@ class Place:
         self.say(f"namespace {self.namespace}: secrets, manifests/base with MinIO, network policies, KFP's launcher")
         endpoint = f"http://trimtab-minio.{self.namespace}:9000"
         self._apply(overlay.secrets_of(self.keys, endpoint))
+        self._claim(storage)
         folder = overlay.write(self.folder / "overlay", self.namespace, images, storage, kubeflow)
         done = self.node.kubectl("apply", "--server-side", "-k", str(folder))
         if done.returncode:
@@ -184,6 +185,19 @@ class Place:
         }
         self.node.kubectl("apply", "-f", "-", input=yaml.safe_dump_all([service, slice_]), check=True)
         return f"http://ml-pipeline.{name}:8888"
+
+    def _claim(self, storage: str) -> None:
+        """MinIO's claim, bound before its pod comes: a scheduler that has just missed the binding looks again late."""
+        spec = {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": storage,
+            "resources": {"requests": {"storage": "1Gi"}},
+        }
+        name = "data-trimtab-minio-0"
+        self._apply([{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}])
+        until(
+            lambda: self._get("pvc", name, "{.status.phase}") == "Bound", POD_SECONDS, "MinIO's volume", self.describe
+        )
 
     def _apply(self, objects: Sequence[dict[str, Any]]) -> None:
         self.node.kubectl(
