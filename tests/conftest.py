@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,11 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order of slow tests: what only they show comes first."""
     items.sort(key=slow.place)
+
+
+def pytest_unconfigure() -> None:
+    """A thread that a test left behind keeps a process for ever: after a minute it is shown, and the process fails."""
+    faulthandler.dump_traceback_later(60, exit=True, file=sys.__stderr__)
 
 
 @pytest.hookimpl(tryfirst=True)

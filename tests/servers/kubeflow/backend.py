@@ -223,8 +223,10 @@ class Backend:
 
     def delete_run(self, run_id: str) -> None:
         with self.lock:
-            if self.runs.pop(run_id, None) is None:
+            run = self.runs.pop(run_id, None)
+            if run is None:
                 raise ApiError(404, f"Run {run_id} not found")
+            run.cancelled.set()  # its pods go with it
 
     def default_experiment(self) -> Item:
         for item in self.experiments.values():
