@@ -59,8 +59,9 @@ def doctor(
 
 def _check_url(name: str, url: str) -> None:
     from trimtab.core.errors import ProjectError
+    from trimtab.core.urls import without_secrets
 
-    if url and not url.startswith(("http://", "https://")):
+    if without_secrets(url, name) and not url.startswith(("http://", "https://")):
         raise ProjectError("that is no URL", object=name, expected="http://host:port", got=repr(url))
 
 

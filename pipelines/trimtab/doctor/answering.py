@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trimtab.core.urls import without_secrets
 from trimtab.doctor.checks import Finding
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def check_clock(where: Where) -> Iterator[Finding]:
     if not settings.store.startswith("s3://"):
         yield Finding("clock", "not looked at", "a folder has no clock of its own")
         return
-    endpoint = settings.s3.endpoint or f"https://s3.{settings.s3.region}.amazonaws.com"
+    endpoint = (
+        without_secrets(settings.s3.endpoint, "AWS_ENDPOINT_URL") or f"https://s3.{settings.s3.region}.amazonaws.com"
+    )
     reply = get(endpoint)
     if not reply.date:
         yield Finding("clock", "warning", f"{endpoint} tells no time ({reply.why or reply.status})")
@@ -72,7 +75,7 @@ def check_clock(where: Where) -> Iterator[Finding]:
 
 def check_server(where: Where) -> Iterator[Finding]:
     """Whether a model server answers where clients look for it, and is ready."""
-    url = where.settings.server_url.rstrip("/")
+    url = without_secrets(where.settings.server_url, "TRIMTAB_SERVER_URL").rstrip("/")
     reply = get(f"{url}/v2")
     if not reply.status:
         yield Finding("server", "not looked at", f"nothing answers on {url} ({reply.why})", "trimtab serve")
@@ -91,7 +94,7 @@ def check_server(where: Where) -> Iterator[Finding]:
 
 def check_hook(where: Where) -> Iterator[Finding]:
     """Whether the retrain hook answers."""
-    url = where.settings.hook_url.rstrip("/")
+    url = without_secrets(where.settings.hook_url, "TRIMTAB_HOOK_URL").rstrip("/")
     reply = get(f"{url}/healthz")
     if not reply.status:
         yield Finding("hook", "not looked at", f"nothing answers on {url} ({reply.why})", "trimtab hook")

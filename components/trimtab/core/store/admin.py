@@ -15,6 +15,7 @@ from trimtab.core.errors import ProjectError, StoreError, StoreRefused
 from trimtab.core.settings import S3Settings
 from trimtab.core.store.failures import explain
 from trimtab.core.store.retry import Retry
+from trimtab.core.urls import without_secrets
 
 if TYPE_CHECKING:
     from minio import Minio, MinioAdmin
@@ -121,7 +122,7 @@ class Administrator:
         from minio import Minio, MinioAdmin
         from minio.credentials.providers import StaticProvider
 
-        where = urllib.parse.urlsplit(s3.endpoint)
+        where = urllib.parse.urlsplit(without_secrets(s3.endpoint, "AWS_ENDPOINT_URL"))
         if where.scheme not in {"http", "https"} or not where.netloc:
             raise ProjectError(
                 "MinIO's address is not known", object="AWS_ENDPOINT_URL", expected="http(s)://host:port",

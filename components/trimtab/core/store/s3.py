@@ -25,6 +25,7 @@ from trimtab.core.store.failures import S3Failure, explain, is_transient, is_uns
 from trimtab.core.store.keys import check_key, check_prefix, is_key
 from trimtab.core.store.retry import Retry
 from trimtab.core.store.trees import TreeTransfers
+from trimtab.core.urls import without_secrets
 
 if TYPE_CHECKING:
     from minio import Minio
@@ -73,7 +74,7 @@ def open_s3(
             got=repr(url),
         )
     endpoint = settings.endpoint or f"https://s3.{settings.region}.amazonaws.com"
-    parts = urllib.parse.urlsplit(endpoint)
+    parts = urllib.parse.urlsplit(without_secrets(endpoint, "AWS_ENDPOINT_URL"))
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
         raise ProjectError(
             "no S3 endpoint looks so",
