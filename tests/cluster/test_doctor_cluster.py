@@ -152,10 +152,33 @@ def test_what_the_manifests_bring_is_found(cluster_api: Cluster, namespace: str)
     apply(cluster_api, objects[-1])
     findings = look(cluster_api.kubeconfig, namespace)
     told, failed = seen(findings), [f.says for f in findings if f.state == "failed" and f.check == "secrets"]
-    assert failed == ["Secret trimtab-s3-hook lacks region", f"no Secret trimtab-signing in {namespace}"]
+    assert failed == [
+        f"Secret trimtab-s3-hook in {namespace} lacks region",
+        f"no Secret trimtab-signing in {namespace}",
+    ]
     assert "latest is not pinned" in told["serving runtime"].says
     assert (told["watch deployed"].state, told["hook deployed"].state) == ("ok", "ok")
     assert "a-value" not in str(findings), "what a Secret holds is never told"
+
+
+def test_minio_s_setup_and_runs_of_another_namespace(cluster_api: Cluster, namespace: str) -> None:
+    with cluster_api.namespace(prefix="runs") as runs:
+        missing = {f.says: f.state for f in look(cluster_api.kubeconfig, namespace, runs_in=runs)}
+        for says in (f"no Secret trimtab-s3-{user} in {namespace}" for user in ("pipeline", "artifacts")):
+            assert says not in missing
+        assert missing[f"ConfigMap trimtab-trusted-keys in {namespace} has no key"] == "failed"
+        assert missing[f"ConfigMap trimtab-trusted-keys in {runs} has no key"] == "warning"
+        apply(
+            cluster_api,
+            thing("Secret", "trimtab-minio-root", namespace, stringData={"access_key": "a"}),
+            thing("Secret", "trimtab-s3-artifacts", namespace, stringData={"access_key": "a"}),
+            thing("ConfigMap", "trimtab-trusted-keys", runs, data={"a.pem": "x"}),
+        )
+        findings = look(cluster_api.kubeconfig, namespace, runs_in=runs)
+    said = {f.says for f in findings}
+    assert f"no Secret trimtab-s3-pipeline in {namespace}" in said
+    assert f"Secret trimtab-s3-artifacts in {namespace} lacks secret_key" in said
+    assert f"ConfigMap trimtab-trusted-keys in {runs} has no key" not in said
 
 
 def test_a_namespace_without_pod_security_and_with_a_long_name(cluster_api: Cluster) -> None:

@@ -14,6 +14,16 @@ def test_a_question_ends_as_one() -> None:
 
 def test_a_command_is_written_as_it_is_typed() -> None:
     assert str(DataError("no such run", hint="trimtab runs lists them")) == "no such run. trimtab runs lists them."
+    for command in (
+        "kubectl -n kubeflow get pods",
+        "make images REGISTRY=r",
+        "pip install x",
+        "docker pull x",
+        "git lfs",
+    ):
+        assert str(DataError("no", hint=command)) == f"no. {command}."
+    for prose in ("make the bucket first", "export it first", "gitignore it", "make it, or name another"):
+        assert str(DataError("no", hint=prose)).startswith(f"no. {prose[0].upper()}")
     assert str(DataError("no such run", hint="list them")) == "no such run. List them."
 
 

@@ -25,8 +25,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+# What begins a command; `make` and `export` begin sentences too.
+_COMMAND = re.compile(
+    r"(?:trimtab|kubectl|pip|python3?|docker|git|kustomize|openssl|chmod) \S"
+    r"|make (?:\S+ [A-Z_]+=|(?:setup|servers|images|cluster-up)(?:\s|$))"
+    r"|export [A-Z_]+="
+)
+
+
+def _is_command(hint: str) -> bool:
+    """Whether a hint begins with a command, which is written as it is typed."""
+    return _COMMAND.match(hint) is not None
 
 
 class TrimtabError(Exception):
@@ -85,8 +98,7 @@ class TrimtabError(Exception):
         text = text.rstrip(".")
         if self.hint:
             hint = self.hint.rstrip(".")
-            # A command is written as it is typed.
-            hint = hint if hint.startswith("trimtab ") else hint[:1].upper() + hint[1:]
+            hint = hint if _is_command(hint) else hint[:1].upper() + hint[1:]
             text += f"{'' if text.endswith('?') else '.'} {hint}"
             if hint.lower().startswith("did you mean ") and "?" not in hint:
                 text += "?"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from trimtab.core import grants
 from trimtab.core.records import parse_time, utcnow
 from trimtab.core.store.keys import MAX_NAME
-from trimtab.doctor.checks import Finding
-from trimtab.doctor.kube import Kube, core, custom, decoded
+from trimtab.doctor.checks import Finding, State
+from trimtab.doctor.kube import Kube, Unseen, core, custom, decoded
 
 if TYPE_CHECKING:
     from trimtab.doctor.checks import Where
@@ -90,6 +90,10 @@ def check_secrets(where: Where, kube: Kube) -> Iterator[Finding]:
         (where.namespace, "trimtab-tokens"): ("token", "tokens.json"),
         (where.namespace, "trimtab-server-tokens"): ("token", "tokens.json"),
     }
+    if _has_minio(where, kube):
+        # Its setup makes these two users, so that it mounts their keys here too.
+        for name in ("trimtab-s3-pipeline", "trimtab-s3-artifacts"):
+            wanted.setdefault((where.namespace, name), KEYS[:2])
     well = 0
     for (namespace, name), keys in wanted.items():
         secret = kube.get(core(namespace, "secrets", name))
@@ -103,17 +107,28 @@ def check_secrets(where: Where, kube: Kube) -> Iterator[Finding]:
             yield Finding(
                 "secrets",
                 "failed",
-                f"Secret {name} lacks {', '.join(lacking)}",
+                f"Secret {name} in {namespace} lacks {', '.join(lacking)}",
                 f"it has {', '.join(sorted(entries)) or 'nothing'}",
             )
         else:
             well += 1
-    trusted = kube.get(core(where.namespace, "configmaps", "trimtab-trusted-keys"))
-    if not (trusted or {}).get("data"):
-        hint = "put the public half of the signing key there: openssl pkey -in signing.pem -pubout"
-        yield Finding("secrets", "failed", f"ConfigMap trimtab-trusted-keys in {where.namespace} has no key", hint)
+    for namespace in dict.fromkeys((where.namespace, where.runs_in)):
+        trusted = kube.get(core(namespace, "configmaps", "trimtab-trusted-keys"))
+        if not (trusted or {}).get("data"):
+            hint = "put the public half of the signing key there: openssl pkey -in signing.pem -pubout"
+            # Servers do not start without; where runs execute, evaluate mounts it if it is there.
+            state: State = "failed" if namespace == where.namespace else "warning"
+            yield Finding("secrets", state, f"ConfigMap trimtab-trusted-keys in {namespace} has no key", hint)
     if well:
         yield Finding("secrets", "ok", f"{well} of {len(wanted)} Secrets are there with their keys")
+
+
+def _has_minio(where: Where, kube: Kube) -> bool:
+    """Whether the component `minio` is applied, as far as this account sees."""
+    try:
+        return kube.get(core(where.namespace, "secrets", "trimtab-minio-root")) is not None
+    except Unseen:
+        return False
 
 
 def check_deployed(where: Where, kube: Kube) -> Iterator[Finding]:
@@ -136,7 +151,9 @@ def check_gpus(where: Where, kube: Kube) -> Iterator[Finding]:
     nodes = [node for node in kube.items("/api/v1/nodes") if _count((node.get("status") or {}).get("allocatable"), GPU)]
     free = sum(_count(node["status"]["allocatable"], GPU) for node in nodes)
     if not nodes:
-        yield Finding("GPUs", "ok", "no node has one: stages train on CPUs (`resources.gpus: 0`)")
+        yield Finding(
+            "GPUs", "ok", "no node has one: stages train on CPUs (no `accelerator` in the project's resources)"
+        )
         return
     says = f"{free} on {len(nodes)} {'node' if len(nodes) == 1 else 'nodes'}"
     for quota in kube.items(core(where.runs_in, "resourcequotas")):

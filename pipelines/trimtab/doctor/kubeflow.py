@@ -24,9 +24,7 @@ def check_retries(where: Where, kube: Kube) -> Iterator[Finding]:
     found = kube.get(core(where.kubeflow_in, "configmaps", "workflow-controller-configmap"))
     if found is None:
         said = f"no workflow-controller-configmap in {where.kubeflow_in}"
-        yield Finding(
-            "Kubeflow retries", "not looked at", said, "--kubeflow-namespace names where Kubeflow is installed"
-        )
+        yield Finding("Kubeflow retries", "not looked at", said, "--kubeflow-in names where Kubeflow is installed")
         return
     policy = _policy(found.get("data") or {})
     if policy in {"Always", "OnFailure"}:
