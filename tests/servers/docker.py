@@ -227,6 +227,8 @@ class Docker:
         deadline = time.monotonic() + _READY_SECONDS
         while time.monotonic() < deadline and process.poll() is None:
             if self._answers():
+                # It outlives whoever started it, so that nobody is to warn of a child that still runs.
+                process.returncode = 0
                 return
             time.sleep(0.2)
         process.kill()
