@@ -76,16 +76,13 @@ def test_the_hook_submits_and_looks_why_a_run_fails(cluster_api: Cluster, kubefl
         assert can(cluster_api, HOOK, namespace, verb, "pipelines.pipelines.kubeflow.org"), verb
         stranger = f"system:serviceaccount:{namespace}:default"
         assert not can(cluster_api, stranger, namespace, verb, "pipelines.pipelines.kubeflow.org"), verb
-    for verb, what in (
-        ("get", "pods"),
-        ("list", "events"),
-        ("get", "pods/log"),
-        ("get", "workflows.argoproj.io"),
-        ("get", "serviceaccounts"),
-    ):
+    for verb, what in (("list", "pods"), ("list", "events"), ("list", "workflows.argoproj.io")):
         assert can(cluster_api, HOOK, namespace, verb, what), (verb, what)
     for verb, what in (
         ("get", "secrets"),
+        ("get", "serviceaccounts"),
+        ("get", "pods/log"),
+        ("watch", "pods"),
         ("delete", "pods"),
         ("create", "pods/exec"),
         ("patch", "workflows.argoproj.io"),

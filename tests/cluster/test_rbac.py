@@ -38,26 +38,31 @@ def can(cluster: Cluster, who: str, namespace: str, verb: str, what: str, group:
 
 
 HOOK = [
-    *[(v, "inferenceservices.serving.kserve.io") for v in ("get", "list", "watch", "create", "patch", "update")],
+    *[(v, "inferenceservices.serving.kserve.io") for v in ("get", "create", "patch")],
     *[(v, "horizontalpodautoscalers.autoscaling") for v in ("get", "create", "patch", "delete")],
     *[(v, "poddisruptionbudgets.policy") for v in ("get", "create", "patch", "delete")],
-    *[(v, r) for r in ("pods", "events", "deployments.apps") for v in ("get", "list")],
+    *[("list", r) for r in ("pods", "events", "deployments.apps", "workflows.argoproj.io")],
     ("get", "httproutes.gateway.networking.k8s.io"),
-    ("get", "servingruntimes.serving.kserve.io"),
+    ("list", "servingruntimes.serving.kserve.io"),
     ("get", "deployments.apps/scale"),
     ("patch", "deployments.apps/scale"),
-    ("get", "pods/log"),
-    ("get", "serviceaccounts"),
-    ("get", "workflows.argoproj.io"),
 ]
+# What no request of the rollout controller, and no look at a run, asks for.
 NOT_HOOK = [
-    ("delete", "inferenceservices.serving.kserve.io"),
-    ("patch", "servingruntimes.serving.kserve.io"),
-    ("patch", "deployments.apps"),
-    ("patch", "httproutes.gateway.networking.k8s.io"),
-    ("delete", "pods"),
-    ("create", "pods"),
+    *[(v, "inferenceservices.serving.kserve.io") for v in ("list", "watch", "update", "delete", "deletecollection")],
+    *[(v, "servingruntimes.serving.kserve.io") for v in ("get", "watch", "create", "patch", "update", "delete")],
+    *[(v, "horizontalpodautoscalers.autoscaling") for v in ("list", "watch", "update", "deletecollection")],
+    *[(v, "poddisruptionbudgets.policy") for v in ("list", "watch", "update", "deletecollection")],
+    *[(v, "deployments.apps") for v in ("get", "watch", "create", "patch", "update", "delete")],
+    ("update", "deployments.apps/scale"),
+    *[(v, "httproutes.gateway.networking.k8s.io") for v in ("list", "watch", "create", "patch", "update", "delete")],
+    *[(v, "pods") for v in ("get", "watch", "create", "patch", "update", "delete")],
+    *[(v, "events") for v in ("get", "watch", "create", "patch", "update", "delete")],
+    *[(v, "workflows.argoproj.io") for v in ("get", "watch", "create", "patch", "update", "delete")],
+    ("get", "pods/log"),
     ("create", "pods/exec"),
+    ("create", "pods/portforward"),
+    ("get", "serviceaccounts"),
     ("get", "secrets"),
     ("list", "secrets"),
     ("get", "configmaps"),
@@ -105,6 +110,11 @@ NOT_ONCALL = [
     ("create", "pods/exec"),
     ("delete", "inferenceservices.serving.kserve.io"),
     ("create", "inferenceservices.serving.kserve.io"),
+    ("update", "inferenceservices.serving.kserve.io"),
+    ("patch", "servingruntimes.serving.kserve.io"),
+    ("patch", "httproutes.gateway.networking.k8s.io"),
+    ("update", "horizontalpodautoscalers.autoscaling"),
+    ("update", "poddisruptionbudgets.policy"),
     ("patch", "deployments.apps/digits-predictor"),
     ("patch", "roles.rbac.authorization.k8s.io"),
 ]
@@ -128,6 +138,20 @@ def test_oncall_may_roll_back_by_hand_and_no_more(cluster_api: Cluster, ours: st
     assert [one for one in ONCALL if not can(cluster_api, "ann", ours, *one, group)] == []
     assert [one for one in NOT_ONCALL if can(cluster_api, "ann", ours, *one, group)] == []
     assert not can(cluster_api, "ann", ours, "get", "pods")
+
+
+def test_where_runs_execute_the_hook_may_look_and_no_more(cluster_api: Cluster) -> None:
+    with cluster_api.namespace() as runs:
+        built = [
+            {**one, "metadata": {**one["metadata"], "namespace": runs}}
+            for one in of_kind(documents(overlay("", resources=["manifests/runs"])), "Role", "RoleBinding")
+        ]
+        cluster_api.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(built), check=True)
+        who = "system:serviceaccount:trimtab:trimtab-hook"
+        looks = [("list", "pods"), ("list", "events"), ("list", "workflows.argoproj.io")]
+        assert [one for one in looks if not can(cluster_api, who, runs, *one)] == []
+        surplus = [one for one in (*HOOK, *NOT_HOOK) if one not in looks]
+        assert [one for one in surplus if can(cluster_api, who, runs, *one)] == []
 
 
 @pytest.mark.parametrize("account", ["trimtab-watch", "trimtab-server"])

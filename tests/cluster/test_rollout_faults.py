@@ -199,6 +199,8 @@ def test_pods_that_do_not_start_are_told_and_the_version_is_refused(
     world.say("shadowed", second)
     world.until(lambda: second in world.actuator.troubles(MODEL), "it is told")
     assert said in world.actuator.troubles(MODEL)[second]
+    # The pod's last words, which the runtime's terminationMessagePolicy brings into its status.
+    assert trouble != "crash" or "as the test wants it" in world.actuator.troubles(MODEL)[second]
     assert any(said in words for words in (read_place(world.place.store, MODEL) or {})["words"])
     # Promoted by hand all the same: its pods never answer, so requests stay where they are, and it is given up.
     world.say("promoted", second)

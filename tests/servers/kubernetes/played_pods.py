@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 # How long a pod that is to end goes on answering: the runtime's preStop pause, shortened.
 PRE_STOP_SECONDS = 1.0
+_PLAYED = "as the test wants it"
 
 
 @dataclass
@@ -218,13 +219,15 @@ class PlayedPods:
             status: Object = {"name": container["name"], "ready": pod.ready, "restartCount": pod.restarts}
             runs = pod.ready if self.light else pod.process is not None
             if pod.stuck and not runs:
-                state = {"waiting": {"reason": pod.stuck, "message": "as the test wants it"}}
+                state = {"waiting": {"reason": pod.stuck, "message": _PLAYED}}
             elif not runs:
                 state = {"waiting": {"reason": "CrashLoopBackOff" if pod.restarts else "ContainerCreating"}}
             if pod.restarts:
-                # As `terminationMessagePolicy: FallbackToLogsOnError` has it: the end of the log.
-                said = pod.log.read_text(errors="replace")[-400:] if pod.log.exists() else "as the test wants it"
-                status["lastState"] = {"terminated": {"exitCode": pod.exit_code, "reason": "Error", "message": said}}
+                ended: Object = {"exitCode": pod.exit_code, "reason": "Error"}
+                # A kubelet gives the end of the log where the container asks for it, and else nothing.
+                if container.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+                    ended["message"] = pod.log.read_text(errors="replace")[-400:] if pod.log.exists() else _PLAYED
+                status["lastState"] = {"terminated": ended}
             mark = json.dumps([pod.ready, pod.restarts, next(iter(state)), pod.stuck, runs])
             if mark == pod.said:
                 continue
