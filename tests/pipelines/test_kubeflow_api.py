@@ -208,6 +208,36 @@ def test_headers_come_from_files_and_variables(tmp_path: Path, monkeypatch: pyte
         assert "s3cret" not in repr(access)
 
 
+UNSENDABLE = ["s3cret\nsecond line", "s3cret\x00", "s3cr\u00e9t", ""]
+
+
+@pytest.mark.parametrize("value", UNSENDABLE)
+def test_what_no_header_can_carry_is_refused_by_its_file_and_not_shown(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "token"
+    file.write_text(value)
+    for access in (Access("http://x", token_file=str(file)), Access("http://x", headers=(("X-A", f"@{file}"),))):
+        with pytest.raises(ProjectError, match="printable ASCII") as raised:
+            access.current()
+        assert raised.value.exit_code == 2
+        assert raised.value.object == str(file)
+        assert "s3cr" not in raised.value.sentence()
+
+
+def test_a_variable_that_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_HEADER", "s3cret\nX-Evil: 1")
+    with pytest.raises(ProjectError, match="MY_HEADER") as raised:
+        Access("http://x", headers=(("X-A", "env:MY_HEADER"),)).current()
+    assert "s3cret" not in raised.value.sentence()
+
+
+@pytest.mark.parametrize("host", ["http://ann:s3cret@kf.example", "ann:s3cret@kf.example:8888"])
+def test_a_url_with_a_password_is_refused_and_not_shown(tmp_path: Path, host: str) -> None:
+    with pytest.raises(ProjectError, match="--host") as raised:
+        find_access(KubeflowSettings(), host=host, home=tmp_path)
+    assert raised.value.exit_code == 2
+    assert "s3cret" not in raised.value.sentence()
+
+
 def test_the_host_is_found_as_kfp_s_client_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found(**settings: object) -> Access:
         return find_access(KubeflowSettings(**settings), home=tmp_path)  # type: ignore[arg-type]

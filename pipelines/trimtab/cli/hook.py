@@ -24,7 +24,10 @@ def hook(
     launcher: Annotated[
         str, typer.Option(help="Where retrains run: `local`, processes here; `kubeflow`, a cluster.")
     ] = "local",
-    namespace: Annotated[str, typer.Option(help="The cluster's namespace; by default the pod's own.")] = "",
+    namespace: Annotated[str, typer.Option(help="Where models serve on the cluster; by default the pod's own.")] = "",
+    runs_in: Annotated[
+        str, typer.Option(help="Where retrains run on the cluster [default: TRIMTAB_KUBEFLOW_NAMESPACE].")
+    ] = "",
 ) -> None:
     """Answer alerts with retrain campaigns, and take new versions from canary to champion or back."""
     import socket
@@ -55,7 +58,7 @@ def hook(
     ensure_token(chosen)
     service = HookService(
         store,
-        make_launcher(launcher, namespace, store, chosen),
+        make_launcher(launcher, runs_in, store, chosen),
         make_actuator(actuator, namespace, store, server_metrics),
         [check_name(m) for m in models or []],
         poll_seconds,

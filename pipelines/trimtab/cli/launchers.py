@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 KINDS = ("local", "kubeflow")
 
 
-def make_launcher(kind: str, namespace: str, store: Store, settings: Settings) -> Launcher:
+def make_launcher(kind: str, runs_in: str, store: Store, settings: Settings) -> Launcher:
     """The launcher of that kind.
 
     Args:
         kind: `local` or `kubeflow`.
-        namespace: the runs' namespace on a cluster of several users.
+        runs_in: the runs' namespace on a cluster; by default the settings'.
         store: the store.
         settings: where Kubeflow's API is, and the stages' image.
 
@@ -36,7 +36,7 @@ def make_launcher(kind: str, namespace: str, store: Store, settings: Settings) -
     from trimtab.pipelines.kubeflow_launcher import KubeflowLauncher
 
     return KubeflowLauncher(
-        connect(settings, namespace=namespace),
+        connect(settings, namespace=runs_in),
         store,
         image=settings.stage_image,
         experiment=settings.kubeflow.experiment,

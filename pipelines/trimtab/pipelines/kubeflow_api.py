@@ -142,10 +142,6 @@ class Kubeflow:
                 return pipeline_id, found
             raise
 
-    def delete_version(self, pipeline_id: str, version_id: str) -> None:
-        """Delete a version; nothing happens where it is gone."""
-        self._quietly("DELETE", f"/pipelines/{pipeline_id}/versions/{version_id}")
-
     def version_exists(self, pipeline_id: str, version_id: str) -> bool:
         """Whether the backend still has a version."""
         if not (pipeline_id and version_id):

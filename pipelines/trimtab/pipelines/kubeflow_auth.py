@@ -53,7 +53,7 @@ class Access:
         """The headers of a request made now.
 
         Raises:
-            ProjectError: a file or variable that one of them names cannot be read.
+            ProjectError: a file or variable that one of them names cannot be read, or holds what no header can.
         """
         found = {name: _value(name, origin) for name, origin in self.headers}
         if self.token_file:
@@ -90,8 +90,8 @@ def find_access(
     home = home or Path.home()
     given = host or settings.endpoint
     access = Access(
-        host=_url(given) if given else "",
-        ui=_url(settings.ui_endpoint) if settings.ui_endpoint else "",
+        host=_url(given, "--host" if host else "KF_PIPELINES_ENDPOINT") if given else "",
+        ui=_url(settings.ui_endpoint, "KF_PIPELINES_UI_ENDPOINT") if settings.ui_endpoint else "",
         namespace=namespace or settings.namespace or _own_namespace(home),
         token_file=token_file or settings.token_file,
         headers=(*_header_file(settings.header_file), *(_header(h) for h in headers)),
@@ -139,14 +139,16 @@ def _by_kubeconfig(access: Access) -> Access:
     )
 
 
-def _url(text: str) -> str:
+def _url(text: str, what: str) -> str:
     """A base URL; a bare `host:port` means http, as for kfp.Client."""
     import urllib.parse
 
-    whole = text if "://" in text else f"http://{text}"
+    from trimtab.core.urls import without_secrets
+
+    whole = without_secrets(text if "://" in text else f"http://{text}", what)
     parts = urllib.parse.urlsplit(whole)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.username:
-        raise ProjectError("no API has such a URL", object="--host", expected="http(s)://host[:port][/path]", got=text)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ProjectError("no API has such a URL", object=what, expected="http(s)://host[:port][/path]", got=text)
     return whole.rstrip("/").removesuffix("/#").rstrip("/")
 
 
@@ -170,8 +172,11 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _header_file(path: str) -> tuple[tuple[str, str], ...]:
-    lines = [line.strip() for line in _read(path, "the headers' file").splitlines()] if path else []
-    return tuple((n.strip(), v.strip()) for n, _, v in (line.partition(":") for line in lines if line))
+    lines = [line.strip() for line in _text(path, "the headers' file").splitlines()] if path else []
+    pairs = [(n.strip(), v.strip()) for n, _, v in (line.partition(":") for line in lines if line)]
+    if any(not n.isascii() or not n.isprintable() or " " in n or not v for n, v in pairs):
+        raise ProjectError("a line of the headers' file is none", object=path, expected="name: value")
+    return tuple(pairs)
 
 
 def _value(name: str, origin: str) -> str:
@@ -181,13 +186,28 @@ def _value(name: str, origin: str) -> str:
         value = os.environ.get(origin[4:])
         if value is None:
             raise ProjectError(f"the variable of header {name} is not set", object=origin[4:])
-        return value
-    return origin
+        return _sendable(value, f"the variable of header {name}", origin[4:])
+    return _sendable(origin, "a header", name)
 
 
 def _read(path: str, what: str) -> str:
+    return _sendable(_text(path, what), what, path)
+
+
+def _text(path: str, what: str) -> str:
     try:
-        return Path(path).read_text().strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         said = error.strerror if isinstance(error, OSError) else "no text"
         raise ProjectError(f"{what} cannot be read", object=path, got=said or type(error).__name__) from None
+
+
+def _sendable(value: str, what: str, where: str) -> str:
+    """The value, if a header can carry it. The error names where it stands and never shows it.
+
+    Whatever sends it would refuse it, too, with the whole of it in its message.
+    """
+    if value and value.isascii() and value.isprintable():
+        return value
+    got = "nothing" if not value else "several lines" if "\n" in value or "\r" in value else "other characters"
+    raise ProjectError(f"{what} holds what no request can carry", object=where, expected="printable ASCII", got=got)

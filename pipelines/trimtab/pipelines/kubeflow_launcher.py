@@ -46,7 +46,7 @@ class KubeflowLauncher:
         service_account: str = "",
         cancel_seconds: float = 20.0,
     ) -> None:
-        self._kubeflow = kubeflow
+        self.kubeflow = kubeflow
         self._store = store
         self._image = image
         self._experiment = experiment
@@ -62,7 +62,7 @@ class KubeflowLauncher:
         try:
             uploaded = self._version(request.base_key, base)
             start(
-                self._kubeflow,
+                self.kubeflow,
                 self._store,
                 key,
                 runs.read_request(self._store, key),
@@ -102,7 +102,7 @@ class KubeflowLauncher:
         try:
             run = self._run(key, last, unclaimed)
             if run is not None:
-                cancel(self._kubeflow, self._store, key, run.id, "the hook", self._cancel_seconds)
+                cancel(self.kubeflow, self._store, key, run.id, "the hook", self._cancel_seconds)
         except RunTimeout:
             return  # it was told, and ends when its pods do
         except KubeflowError as error:
@@ -149,14 +149,14 @@ class KubeflowLauncher:
         from trimtab.core.project import Project
 
         known = version_of(self._store, base_key)
-        if known is not None and self._kubeflow.version_exists(known.pipeline_id, known.version_id):
+        if known is not None and self.kubeflow.version_exists(known.pipeline_id, known.version_id):
             return Uploaded(
                 known.pipeline_id, known.version_id, known.version, known.service_account, known.run_seconds
             )
         project = Project.from_canonical(base.project)
         image = base.image if base.image and "unset" not in base.image else self._image
         return upload(
-            self._kubeflow,
+            self.kubeflow,
             package_of(project, image=image, store_url=self._store.url, code_version=base.code_version),
             project.task.statement,
         )
@@ -164,10 +164,10 @@ class KubeflowLauncher:
     def _run(self, key: str, last: runs.Attempt | None, unclaimed: list[str]) -> BackendRun | None:
         """The backend's run for a key: its owner at work, else the newest that was started for it."""
         if last is not None and (not last.state or not unclaimed):
-            return lost_or(self._kubeflow, last.run_id)
+            return lost_or(self.kubeflow, last.run_id)
         if unclaimed:
-            return lost_or(self._kubeflow, unclaimed[-1])
-        return next(iter(self._kubeflow.runs(name=key)), None)
+            return lost_or(self.kubeflow, unclaimed[-1])
+        return next(iter(self.kubeflow.runs(name=key)), None)
 
     def _known(self, key: str) -> tuple[runs.Attempt | None, list[str]]:
         """The newest attempt, and the backend's runs that were started for a key and claimed none, oldest first.

@@ -64,11 +64,6 @@ def started(store: Store, key: str) -> list[Started]:
     return [made for _, made in sorted(found, key=lambda f: f[0])]
 
 
-def started_as(store: Store, key: str, run_id: str) -> Started | None:
-    """Where one of a key's runs was started; None where we did not start it."""
-    return next((s for s in started(store, key) if s.run_id == run_id), None)
-
-
 def ask_cancel(store: Store, key: str, run_id: str, who: str = "") -> None:
     """Say that a run is to end, before the backend is told."""
     create_record(store, f"runs/{key}/kubeflow/{run_id}/cancel.json", "kubeflow-cancel", {"who": who})
