@@ -32,12 +32,18 @@ def copy(
 
     from rich.console import Console
 
+    from trimtab.core.errors import ProjectError, StoreError
     from trimtab.core.store import probe
+    from trimtab.core.store.copying import check
     from trimtab.core.store.copying import copy as copy_store
     from trimtab.core.store.keys import check_prefix
 
-    check_prefix(prefix)
+    try:
+        check_prefix(prefix)
+    except StoreError as error:
+        raise ProjectError(error.message, object="--prefix", expected=error.expected, got=error.got) from None
     there, here = _open(source, from_secret), _open(target, to_secret)
+    check(there, here, prefix)
     probe(here, "copy")
     console = Console(stderr=True, quiet=as_json)
     with console.status("copying") as status:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from trimtab.cli.commands import make_app
 from trimtab.core import bundle, ledger
-from trimtab.core.errors import RecordError, SignatureError, StoreError, StoreRefused
+from trimtab.core.errors import RecordError, SignatureError, StoreError, StoreRefused, TrimtabError
 from trimtab.core.store import Store, copying, open_store
 from trimtab.core.store.copying import copy
 
@@ -126,11 +126,36 @@ def test_a_target_with_a_history_of_its_own_is_refused_untouched(world: World, o
     before = objects(other)
     with pytest.raises(StoreRefused, match="history of its own"):
         copy(world.store, other)
+    logs_alone = open_store((tmp_path / "logs").as_uri())
+    logs_alone.create("predictions/one", b"1")
     with pytest.raises(StoreRefused, match="has not"):
-        copy(open_store((tmp_path / "empty").as_uri()), other)
+        copy(logs_alone, other)
     assert objects(other) == before
     with pytest.raises(StoreRefused, match="itself"):
         copy(world.store, world.store)
+
+
+def test_nothing_to_copy_is_refused_and_makes_no_target(world: World, tmp_path: Path) -> None:
+    root, target = Path(world.store.url.removeprefix("file://")), tmp_path / "target"
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (tmp_path / "link").symlink_to(root)
+
+    def refused(source: Path, to: Path, *more: str) -> str:
+        done = CliRunner().invoke(make_app("copy"), ["copy", source.as_uri(), to.as_uri(), *more])
+        assert isinstance(done.exception, TrimtabError), done.output
+        assert done.exception.exit_code == 2
+        return str(done.exception)
+
+    assert "nothing to copy" in refused(tmp_path / "no-such", target)
+    assert "nothing to copy" in refused(bare, target)
+    assert "nothing to copy" in refused(root, target, "--prefix", "models/other/")
+    assert "--prefix" in refused(root, target, "--prefix", "../")
+    for source, to in ((root, root / "backup"), (root / "models", root), (root, tmp_path / "link" / "below")):
+        assert "lies in the other" in refused(source, to)
+    assert "itself" in refused(root, tmp_path / "link")
+    assert not target.exists()
+    assert not (root / "backup").exists()
 
 
 def test_a_newer_target_is_refused(world: World, other: Store) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from trimtab.core import ledger
 from trimtab.core.envelope import MANIFEST, open_envelope
 from trimtab.core.errors import NotFound, SignatureError, StoreRefused, TrimtabError
+from trimtab.core.store.folder import FolderStore
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
@@ -62,13 +63,13 @@ def copy(source: Store, target: Store, prefix: str = "", say: Callable[[Copied],
         say: told how far it has come.
 
     Raises:
-        StoreRefused: the target has a history of its own, or something that differs; it was not changed.
+        StoreRefused: the source holds nothing, one store lies in the other, the target has a history of its own, or
+            something that differs; it was not changed.
         SignatureError: a bundle's file is not what its manifest says: the source is damaged.
         RecordError: a ledger of the source is damaged.
         StoreError: a store failed; copy again, and it goes on.
     """
-    if source.url == target.url:
-        raise StoreRefused("a store cannot be copied onto itself", object=source.url)
+    check(source, target, prefix)
     entries = _ledgers(source, prefix)
     for model, keys in entries.items():
         _same_history(source, target, model, keys)
@@ -98,6 +99,33 @@ def copy(source: Store, target: Store, prefix: str = "", say: Callable[[Copied],
             go([key])
         done.models[model] = len(keys)
     return done
+
+
+def check(source: Store, target: Store, prefix: str = "") -> None:
+    """There is something to copy, and another place to copy it to.
+
+    Raises:
+        StoreRefused: the source holds nothing below the prefix, or one store lies in the other.
+    """
+    one, other = _place(source), _place(target)
+    if one == other:
+        raise StoreRefused("a store cannot be copied onto itself", object=source.url)
+    if one.startswith(f"{other}/") or other.startswith(f"{one}/"):
+        raise StoreRefused("one store lies in the other", object=source.url, got=target.url, hint="name another place")
+    if all(key.startswith(LEFT_OUT) for key in source.list(prefix)):
+        raise StoreRefused(
+            "there is nothing to copy",
+            object=f"{source.url}/{prefix}".rstrip("/"),
+            expected="a store with something in it",
+            hint="see that URL and --prefix are right",
+        )
+
+
+def _place(store: Store) -> str:
+    """Where a store is: a folder by its real path, a bucket by its endpoint too."""
+    if isinstance(store, FolderStore):
+        return store.root.resolve().as_uri().rstrip("/")
+    return f"{getattr(store, 'endpoint', '')} {store.url}"
 
 
 def _ledgers(store: Store, prefix: str) -> dict[str, list[str]]:

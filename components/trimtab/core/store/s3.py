@@ -41,6 +41,31 @@ _CONTENT_TYPE = "application/octet-stream"
 _MARK = "written-by"
 
 
+def place_of(url: str, what: str = "TRIMTAB_STORE") -> tuple[str, str]:
+    """Bucket and prefix of `s3://bucket/prefix`.
+
+    Args:
+        url: the URL.
+        what: the option or variable that it comes from.
+
+    Raises:
+        ProjectError: no bucket can be called so, or no key can begin so.
+
+    >>> place_of("s3://trimtab/team/a/")
+    ('trimtab', 'team/a')
+    """
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    prefix = prefix.strip("/")
+    if not _BUCKET.fullmatch(bucket) or (prefix and not is_key(prefix)):
+        raise ProjectError(
+            "no bucket has such a URL",
+            object=what,
+            expected="s3://bucket/prefix, the bucket of 3 to 63 lower-case letters, digits, '.' and '-'",
+            got=repr(url),
+        )
+    return bucket, prefix
+
+
 def open_s3(
     url: str,
     settings: S3Settings,
@@ -64,15 +89,7 @@ def open_s3(
     import urllib3
     from minio import Minio
 
-    bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    prefix = prefix.strip("/")
-    if not _BUCKET.fullmatch(bucket) or (prefix and not is_key(prefix)):
-        raise ProjectError(
-            "no bucket has such a URL",
-            object="TRIMTAB_STORE",
-            expected="s3://bucket/prefix, the bucket of 3 to 63 lower-case letters, digits, '.' and '-'",
-            got=repr(url),
-        )
+    bucket, prefix = place_of(url)
     endpoint = settings.endpoint or f"https://s3.{settings.region}.amazonaws.com"
     parts = urllib.parse.urlsplit(without_secrets(endpoint, "AWS_ENDPOINT_URL"))
     if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
@@ -106,11 +123,15 @@ def open_s3(
         region=settings.region,
         http_client=pool,
     )
-    return S3Store(client, pool, bucket, prefix, on_error=on_error, retry=retry or Retry())
+    store = S3Store(client, pool, bucket, prefix, on_error=on_error, retry=retry or Retry())
+    store.endpoint = endpoint.rstrip("/")
+    return store
 
 
 class S3Store(TreeTransfers):
     """A store below a prefix of a bucket; made by `open_s3`, safe to share between threads."""
+
+    endpoint = ""
 
     def __init__(
         self,
