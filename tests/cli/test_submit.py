@@ -14,6 +14,8 @@ from tests.servers.kubeflow import StandIn
 
 from trimtab.cli.app import main
 from trimtab.core import runs
+from trimtab.core.errors import ProjectError
+from trimtab.core.run_starts import note_failed_start
 from trimtab.core.settings import load
 from trimtab.core.store import Store, open_store
 from trimtab.pipelines import kubeflow_follow
@@ -105,6 +107,30 @@ def test_the_exit_code_tells_how_it_ended(
     world.forbid = "POST .*/runs"
     assert trimtab("submit") == 2
     assert "403" in capsys.readouterr().err
+
+
+def test_a_start_that_failed_before_it_had_a_key_is_listed_and_told(
+    world: StandIn, store: Store, trimtab: Trimtab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note_failed_start(store, "5f0e", ProjectError("parameter release", expected="ask or hold", got="'no'"))
+    assert trimtab("runs", "--json") == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["key"], listed["state"], listed["place"]) == ("5f0e", "failed", "cluster")
+    assert "parameter release" in listed["reason"]
+    for words in (["runs"], ["runs", "5f0e"], ["logs", "5f0e"]):
+        assert trimtab(*words) == 0
+        assert "parameter" in capsys.readouterr().out  # a narrow table breaks the sentence
+    stages(world).silent = {"define": "Killed\n"}
+    assert trimtab("submit", "--wait") == 1
+    (key,) = runs.list_runs(store)
+    capsys.readouterr()
+    (run_id,) = world.backend.runs
+    note_failed_start(store, run_id, ProjectError("parameter data", got="nothing"))
+    assert trimtab("logs", key) == 0
+    said = capsys.readouterr().out
+    assert "Killed" in said
+    assert "define failed: parameter data" in said
+    assert trimtab("logs", "no such key") == 2
 
 
 def test_what_cannot_be_submitted_says_what_to_do(

@@ -17,6 +17,7 @@ from trimtab.core.store import open_store
 from trimtab.pipelines.compile import compile_project
 
 from .kubeflow_world import IMAGE
+from .test_kubeflow_api import PACKAGE
 
 
 @pytest.fixture
@@ -41,6 +42,21 @@ def _settings(s3: S3, place: str):  # type: ignore[no-untyped-def]
     from trimtab.core.settings import load
 
     return load(s3.environ(place))
+
+
+@pytest.mark.parametrize("caching", [None, False])
+def test_kfp_s_own_client_starts_a_run(caching: bool | None, tmp_path: Path) -> None:
+    from kfp import Client
+
+    package = tmp_path / "tiny.yaml"
+    package.write_bytes(PACKAGE)
+    with StandIn() as standin, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what it finds on its way
+        client = Client(host=standin.url)
+        started = client.create_run_from_pipeline_package(str(package), {"word": "x"}, enable_caching=caching)
+        assert standin.backend.wait(started.run_id)["state"] == "SUCCEEDED"
+        pipeline = client.upload_pipeline(str(package), "tiny").pipeline_id
+        assert client.get_pipeline_id("tiny") == pipeline, "by a filter that has the operation's number"
 
 
 @pytest.mark.campaign

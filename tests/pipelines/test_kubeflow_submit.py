@@ -81,6 +81,35 @@ def test_asked_twice_it_is_one_run_and_again_is_another(world: StandIn, store: S
     assert len(world.backend.versions) == 1
 
 
+def test_again_does_the_work_again_also_where_the_backend_has_it_in_its_cache(
+    world: StandIn, store: Store, quick: Project
+) -> None:
+    first = submitted(world, store, quick, again=True)
+    follow(world, store, first)
+    assert "pipeline_version_reference" in world.backend.runs[first.run_id].item, "nothing had succeeded before"
+    again = submitted(world, store, quick, again=True)
+    run = world.backend.runs[again.run_id].item
+    assert "pipeline_version_reference" not in run
+    ((kept, platform),) = world.backend.packages.values()
+    sent = run["pipeline_spec"]
+    assert sent["platform_spec"] == platform
+    assert (_cached(kept), _cached(sent["pipeline_spec"])) == ({True, False}, {False})
+    for tasks in _dags(kept) + _dags(sent["pipeline_spec"]):
+        for task in tasks.values():
+            task.pop("cachingOptions", None)
+    assert sent["pipeline_spec"] == kept, "nothing else differs"
+    assert follow(world, store, again)["version"]
+    assert len(world.backend.versions) == 1
+
+
+def _dags(ir: dict[str, Any]) -> list[dict[str, Any]]:
+    return [c["dag"]["tasks"] for c in (ir["root"], *ir["components"].values()) if "dag" in c]
+
+
+def _cached(ir: dict[str, Any]) -> set[bool]:
+    return {bool(t.get("cachingOptions", {}).get("enableCache")) for tasks in _dags(ir) for t in tasks.values()}
+
+
 def test_a_lost_answer_starts_no_second_run(world: StandIn, store: Store, quick: Project) -> None:
     world.faults.add(Fault("POST .*/runs", "lost"))
     found = submitted(world, store, quick)

@@ -9,6 +9,8 @@ import typer
 from trimtab.cli.kubeflow import Header, Host, Namespace, TokenFile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trimtab.core.settings import Settings
     from trimtab.core.store import Store
     from trimtab.pipelines.kubeflow_api import Kubeflow
@@ -31,15 +33,18 @@ def logs(
     from trimtab.core import settings as environment
     from trimtab.core.store import open_store
     from trimtab.pipelines import history
+    from trimtab.pipelines.kubeflow_records import failed_starts
 
     settings = environment.load()
     store = open_store(settings.store, settings)
-    key = find_key(store, key)
-    errors = [e for e in runs.errors(store, key) if stage in ("", str(e["stage"]))]
-    if history.place_of(store, key) == "cluster":
-        found = _of_cluster(connect(settings, host, namespace, token_file, header), store, settings, key, stage)
+    early = history.early(store, key)
+    if early is not None:  # it failed before it had a key, and its first stage's error is all there is
+        found, errors = [], [early]
     else:
-        found = _of_this_machine(store, settings, key)
+        key = find_key(store, key)
+        found = _found(store, settings, key, stage, lambda: connect(settings, host, namespace, token_file, header))
+        errors = [*failed_starts(store, key), *runs.errors(store, key)]
+    errors = [e for e in errors if stage in ("", str(e["stage"]))]
     if as_json:
         typer.echo(json.dumps({"key": key, "logs": dict(found), "errors": errors}, ensure_ascii=False))
         return
@@ -52,6 +57,16 @@ def logs(
         typer.echo("nothing is kept of it that can be read here", err=True)
 
 
+def _found(
+    store: Store, settings: Settings, key: str, stage: str, connected: Callable[[], Kubeflow]
+) -> list[tuple[str, str]]:
+    from trimtab.pipelines import history
+
+    if history.place_of(store, key) == "cluster":
+        return _of_cluster(connected(), store, settings, key, stage)
+    return _of_this_machine(store, settings, key)
+
+
 def _of_this_machine(store: Store, settings: Settings, key: str) -> list[tuple[str, str]]:
     from trimtab.pipelines import work
 
@@ -61,22 +76,24 @@ def _of_this_machine(store: Store, settings: Settings, key: str) -> list[tuple[s
 
 def _of_cluster(kubeflow: Kubeflow, store: Store, settings: Settings, key: str, stage: str) -> list[tuple[str, str]]:
     """The log that KFP keeps of each task, else its pod's by the API."""
+    from trimtab.core import runs
     from trimtab.pipelines.kubeflow_records import lost_or, owner, started
-    from trimtab.pipelines.kubeflow_why import executor_logs, task_of
+    from trimtab.pipelines.kubeflow_why import executor_logs, stage_of, task_of
 
     last = owner(store, key)
     ids = [last.run_id] if last is not None else [s.run_id for s in started(store, key)[-1:]]
     run = lost_or(kubeflow, ids[0]) if ids else None
     if run is None:
         return []
-    wanted = {"", stage.replace(".", " "), stage.partition(".")[0]} if stage else None
-    kept = dict(executor_logs(run, settings))
-    found: list[tuple[str, str]] = []
+    wanted = {stage.replace(".", " "), stage.partition(".")[0]} if stage else None
+    kept = executor_logs(run, runs.read_request(store, key).model, settings)
+    found = [(name, text) for name, text in kept.items() if wanted is None or name in wanted]
     for task in run.tasks:
         name = task_of(task)
-        if not task.pods or not name or (wanted is not None and name not in wanted):
+        of_wanted = wanted is None or name in wanted or stage_of(name) in wanted
+        if not task.pods or not name or not of_wanted or stage_of(name) in map(stage_of, kept):
             continue
-        text = kept.pop(name, "") or "\n".join(t for t in (kubeflow.node_log(run.id, p) for p in task.pods) if t)
+        text = "\n".join(t for t in (kubeflow.node_log(run.id, p) for p in task.pods) if t)
         if text:
             found.append((name, text))
     return found

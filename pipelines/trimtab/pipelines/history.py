@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core import runs
 from trimtab.core.errors import NotFound, ProjectError
 from trimtab.core.processes import pid_of
 from trimtab.core.records import read_record
+from trimtab.core.run_starts import failed_start
+from trimtab.pipelines.kubeflow_records import failed_starts, started
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from trimtab.core.store import Store
+
+_EARLY = ".error.json"
 
 
 def state_of(store: Store, key: str) -> str:
@@ -21,7 +26,8 @@ def state_of(store: Store, key: str) -> str:
         return "succeeded"
     last = runs.newest(store, key)
     if last is None:
-        return "new"
+        here = started(store, key)
+        return "failed" if here and failed_start(store, here[-1].run_id) is not None else "new"
     return last.state or ("stopped" if last.ended else "running")
 
 
@@ -53,8 +59,27 @@ def summary(store: Store, key: str) -> dict[str, Any]:
 
 
 def every(store: Store) -> list[dict[str, Any]]:
-    """All runs, oldest first."""
-    return sorted((summary(store, key) for key in runs.list_runs(store)), key=lambda r: str(r["asked_at"]))
+    """All runs, oldest first; starts that failed before they had a key are among them, by the backend's id."""
+    keys = runs.list_runs(store)
+    found = [summary(store, key) for key in keys]
+    failed = [n.split("/")[2].removesuffix(_EARLY) for n in store.list("runs/by-id/") if n.endswith(_EARLY)]
+    if failed:
+        ours = {s.run_id for key in keys for s in started(store, key)}
+        found += [_keyless(i, error) for i in failed if i not in ours and (error := failed_start(store, i))]
+    return sorted(found, key=lambda r: str(r["asked_at"]))
+
+
+def early(store: Store, run_id: str) -> dict[str, Any] | None:
+    """Why a start, by the backend's id, failed before it had a key, in the fields of an error record; None if not."""
+    return failed_start(store, run_id) if re.fullmatch("[A-Za-z0-9-]+", run_id) else None
+
+
+def _keyless(run_id: str, error: dict[str, Any]) -> dict[str, Any]:
+    """A start that failed before it had a key, in the fields of `summary`."""
+    nothing = dict.fromkeys(("model", "version", "winner"), "")
+    unknown = dict.fromkeys(("campaign", "retrain", "seconds"))
+    told = {"asked_at": error["written_at"], "reason": error["message"], "state": "failed", "place": "cluster"}
+    return {"key": run_id, **nothing, **unknown, **told}
 
 
 def one(store: Store, key: str) -> dict[str, Any]:
@@ -63,6 +88,9 @@ def one(store: Store, key: str) -> dict[str, Any]:
     Raises:
         ProjectError: no such run, or the beginning of several.
     """
+    failed = early(store, key)
+    if failed is not None:
+        return {**_keyless(key, failed), "stages": {}, "errors": [failed]}
     found = [k for k in runs.list_runs(store) if k.startswith(key)]
     if len(found) != 1:
         raise ProjectError(
@@ -74,7 +102,8 @@ def one(store: Store, key: str) -> dict[str, Any]:
         facts = summary(store, found[0])
     except NotFound:
         raise ProjectError("that run left no request", object=key) from None
-    return {**facts, "stages": runs.stage_results(store, found[0]), "errors": runs.errors(store, found[0])}
+    errors = [*failed_starts(store, found[0]), *runs.errors(store, found[0])]
+    return {**facts, "stages": runs.stage_results(store, found[0]), "errors": errors}
 
 
 def runs_table(facts: list[dict[str, Any]]) -> Table:

@@ -188,8 +188,20 @@ class Kubeflow:
         description: str = "",
         service_account: str = "",
         root: str = "",
+        spec: Mapping[str, Any] | None = None,
     ) -> BackendRun:
         """Start a run. There is no telling two of them apart by name: look first.
+
+        Args:
+            name: for people, and to find it by.
+            experiment_id: the experiment's id.
+            pipeline_id: what to run.
+            version_id: which version of it.
+            parameters: by name.
+            description: for people.
+            service_account: of its pods; empty for the installation's default.
+            root: where its artifacts go; empty for the installation's default.
+            spec: a spec of the run's own in place of the version, as kfp.Client sends a package.
 
         Raises:
             KubeflowError: it may have been started all the same when no answer came.
@@ -200,7 +212,9 @@ class Kubeflow:
             experiment_id=experiment_id,
             description=description or None,
             service_account=service_account or None,
-            pipeline_version_reference=_reference(pipeline_id, version_id),
+            # The API takes one of the two.
+            pipeline_version_reference=None if spec else _reference(pipeline_id, version_id),
+            pipeline_spec=spec,
             runtime_config=_runtime(parameters, root),
         )
         return run_of(self._send.json("POST", f"{API}/runs", query={"experiment_id": experiment_id}, body=body))

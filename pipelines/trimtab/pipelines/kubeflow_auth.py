@@ -102,12 +102,35 @@ def find_access(
     for name in ("ca_bundle", "client_cert", "client_key"):
         if getattr(access, name) and not Path(getattr(access, name)).is_file():
             raise ProjectError("there is no such file", object=name, got=getattr(access, name))
+    _check_pem(access)
     if access.host:
         return access
     if settings.kubernetes:
         token = access.token_file or (str(IN_CLUSTER_TOKEN) if IN_CLUSTER_TOKEN.is_file() else "")
         return replace(access, host=IN_CLUSTER, token_file=token)
     return _by_kubeconfig(access)
+
+
+def _check_pem(access: Access) -> None:
+    """Say which variable names a file that is no certificate or no key; a connection would only break."""
+    import ssl
+
+    context = ssl.create_default_context()
+    try:
+        if access.ca_bundle:
+            context.load_verify_locations(access.ca_bundle)
+    except (OSError, ValueError) as error:
+        raise _no_pem("TRIMTAB_KUBEFLOW_CA", access.ca_bundle, error) from None
+    try:
+        if access.client_cert:
+            context.load_cert_chain(access.client_cert, access.client_key or None, password=lambda: "")
+    except (OSError, ValueError) as error:
+        raise _no_pem("TRIMTAB_KUBEFLOW_CERT, TRIMTAB_KUBEFLOW_KEY", access.client_cert, error) from None
+
+
+def _no_pem(variable: str, file: str, error: Exception) -> ProjectError:
+    said = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
+    return ProjectError(f"{variable} cannot be used", object=file, expected="PEM, a key without a password", got=said)
 
 
 def _by_kubeconfig(access: Access) -> Access:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 64 << 20
 _CHUNK = 1 << 16
+CERTIFICATE = "name one that it knows by TRIMTAB_KUBEFLOW_CERT and TRIMTAB_KUBEFLOW_KEY"
+_REFUSED = tuple(f"ALERT_{a}" for a in ("UNKNOWN_CA", "BAD_CERTIFICATE", "CERTIFICATE_", "DECRYPT_ERROR"))
 
 
 class KubeflowError(RunError):
@@ -208,6 +210,10 @@ def _unreachable(host: str, error: Exception) -> KubeflowUnreachable:
     hint = "look whether it runs (kubectl -n kubeflow get pods) and is reached from here"
     if "CERTIFICATE_VERIFY_FAILED" in text:
         what, hint = "its certificate is not trusted", "name the CA by TRIMTAB_KUBEFLOW_CA"
+    elif "CERTIFICATE_REQUIRED" in text:
+        what, hint = "it wants a client certificate", CERTIFICATE
+    elif any(alert in text for alert in _REFUSED):
+        what, hint = "it does not take the client certificate", CERTIFICATE
     elif isinstance(error, TimeoutError | urllib3.exceptions.ReadTimeoutError):
         what = "it does not answer in time"
     elif "Name or service not known" in text or "getaddrinfo" in text or "resolve" in text.lower():

@@ -16,6 +16,7 @@ from trimtab.core import runs
 from trimtab.core.errors import RunError
 from trimtab.core.processes import pid_of
 from trimtab.core.records import create_record, read_record
+from trimtab.core.run_starts import failed_start
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
@@ -62,6 +63,12 @@ def started(store: Store, key: str) -> list[Started]:
             made = Started(**{k: v for k, v in record.items() if k in known})
             found.append((str(record["written_at"]), made))
     return [made for _, made in sorted(found, key=lambda f: f[0])]
+
+
+def failed_starts(store: Store, key: str) -> list[dict[str, Any]]:
+    """Why starts of a key came to no attempt, in the fields of an error record with `run_id`, oldest first."""
+    found = [(s.run_id, failed_start(store, s.run_id)) for s in started(store, key)]
+    return [{**error, "run_id": run_id} for run_id, error in found if error is not None]
 
 
 def ask_cancel(store: Store, key: str, run_id: str, who: str = "") -> None:

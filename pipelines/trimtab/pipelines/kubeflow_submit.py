@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from trimtab.core.errors import RunError
 from trimtab.core.records import canonical
 from trimtab.pipelines.kubeflow_http import KubeflowError
 from trimtab.pipelines.kubeflow_records import Started, conclude, forgotten, lost_or, owner, put_started
-from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, portable_source, upload
+from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, portable_source, uncached, upload
 
 if TYPE_CHECKING:
     from trimtab.core.project import Project
@@ -78,7 +78,7 @@ def submit(
         data: a source in place of the file's own.
         reason: why, in words.
         release: `ask` for a rollout of what passes, or `hold`.
-        again: run once more what has succeeded before.
+        again: run once more what has succeeded before, without the backend's cache.
         experiment: the experiment's name, made where there is none.
         service_account: of the run's pods; empty for the installation's default.
         told: given each step in words.
@@ -102,7 +102,17 @@ def submit(
     if runs.result(store, key) is not None:
         return Submitted(key, "", "", package.version, "done")
     uploaded = upload(kubeflow, package, project.task.statement)
-    return start(kubeflow, store, key, request, uploaded, experiment=experiment, service_account=service_account)
+    return start(
+        kubeflow,
+        store,
+        key,
+        request,
+        uploaded,
+        experiment=experiment,
+        service_account=service_account,
+        # What has not succeeded yet is gone on with, and may take finished stages from the cache.
+        spec=uncached(package) if again and request.salt else None,
+    )
 
 
 def start(
@@ -114,8 +124,19 @@ def start(
     *,
     experiment: str = "",
     service_account: str = "",
+    spec: Mapping[str, Any] | None = None,
 ) -> Submitted:
     """Start a recorded request as a run of a version, unless it is at work.
+
+    Args:
+        kubeflow: the backend.
+        store: the store that the stages use.
+        key: the run.
+        request: what was asked for.
+        uploaded: the version.
+        experiment: the experiment's name, made where there is none.
+        service_account: of the run's pods; empty for the version's own.
+        spec: the version's content with other options, which the run gets as a spec of its own.
 
     Raises:
         RunError: a local process is at work on it.
@@ -134,7 +155,7 @@ def start(
     if len(json.dumps(parameters).encode()) > MOST_PARAMETER_BYTES:
         parameters["data"] = ""  # the run's first task reads it from the request in the store
     account = service_account or uploaded.service_account
-    made = _create(kubeflow, key, experiment_id, uploaded, parameters, request.reason, account)
+    made = _create(kubeflow, key, experiment_id, uploaded, parameters, request.reason, account, spec)
     put_started(
         store,
         key,
@@ -186,6 +207,7 @@ def _create(
     parameters: dict[str, Any],
     reason: str,
     service_account: str,
+    spec: Mapping[str, Any] | None,
 ) -> BackendRun:
     """Start a run; where no answer came, look whether it was started all the same, before trying once more."""
     last: KubeflowError | None = None
@@ -205,6 +227,7 @@ def _create(
                 parameters,
                 description=reason,
                 service_account=service_account,
+                spec=spec,
             )
         except KubeflowError as error:
             if error.exit_code == 2:

@@ -81,6 +81,26 @@ def package_of(project: Project, *, image: str, store_url: str, code_version: st
     return Package(project.name, f"{project.name}-{digest}", body, image, checked.service_account, checked.run_timeout)
 
 
+def uncached(package: Package) -> dict[str, Any]:
+    """A package as a run's own spec, with the backend's cache off in every task, also in pipelines inside.
+
+    The backend's key for a task's result is made of image, command, arguments and inputs, so nothing but this makes it
+    repeat one. It is kfp.Client's `enable_caching=False`, which reaches the outermost tasks alone.
+
+    Returns:
+        `V2beta1Run.pipeline_spec`: the IR, or both documents where there is a platform's.
+    """
+    import yaml
+
+    documents = [d for d in yaml.safe_load_all(package.body) if d]
+    ir = next(d for d in documents if "pipelineInfo" in d)
+    platform = next((d for d in documents if "platforms" in d), None)
+    for component in (ir["root"], *ir["components"].values()):
+        for task in component.get("dag", {}).get("tasks", {}).values():
+            task["cachingOptions"] = {}
+    return {"pipeline_spec": ir, "platform_spec": platform} if platform else dict(ir)
+
+
 def upload(kubeflow: Kubeflow, package: Package, description: str = "") -> Uploaded:
     """Make a package a version of its pipeline; the same content is uploaded once.
 

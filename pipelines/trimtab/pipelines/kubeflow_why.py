@@ -7,6 +7,7 @@ KFP keeps beside a task's artifacts, the node's log by the API, Argo's messages 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,9 @@ def reason(
     record = _record(store, key, run)
     if record is not None:
         return record
-    for found in (_executor_log(run, settings), _node_log(kubeflow, run)):
-        if found is not None:
-            return found
+    found = _executor_log(run, _pipeline(store, key), settings) or _node_log(kubeflow, run)
+    if found is not None:
+        return found
     if cluster is not None:
         troubles = cluster.troubles(run.id)
         if troubles:
@@ -97,6 +98,14 @@ def _record(store: Store, key: str, run: BackendRun) -> Reason | None:
     if not found:
         return None
     return Reason("record", str(found[-1]["stage"]), str(found[-1]["message"]), found[-1])
+
+
+def _pipeline(store: Store, key: str) -> str:
+    """The name of a key's pipeline, which is its project's; empty where its request is lost."""
+    try:
+        return runs.read_request(store, key).model
+    except TrimtabError:
+        return ""
 
 
 def failed_tasks(run: BackendRun) -> list[str]:
@@ -124,40 +133,62 @@ def _node_log(kubeflow: Kubeflow, run: BackendRun) -> Reason | None:
     return None
 
 
-def _executor_log(run: BackendRun, settings: Settings) -> Reason | None:
-    failed = failed_tasks(run)
-    for task, text in executor_logs(run, settings):
-        if task in failed:
-            return Reason("executor log", task, gist(text))
-    return None
+def _executor_log(run: BackendRun, pipeline: str, settings: Settings) -> Reason | None:
+    failed = {stage_of(name) for name in failed_tasks(run)}
+    logs = executor_logs(run, pipeline, settings, failed) if failed else {}
+    # Of several candidates' tasks the API's names do not say which one a folder is of; its traceback does.
+    said = [name for name, text in logs.items() if _raised(text)] or list(logs)
+    return Reason("executor log", said[-1], gist(logs[said[-1]])) if said else None
 
 
-def executor_logs(run: BackendRun, settings: Settings) -> list[tuple[str, str]]:
+def executor_logs(
+    run: BackendRun, pipeline: str, settings: Settings, stages: Collection[str] | None = None
+) -> dict[str, str]:
     """The logs that KFP keeps of a run's tasks (`<root>/<pipeline>/<run>/<task>/<uuid>/executor-logs-0`).
 
+    Args:
+        run: as the backend sees it.
+        pipeline: the pipeline's name.
+        settings: how to reach S3.
+        stages: the stages that are wanted, by `stage_of`; None for all.
+
     Returns:
-        Name of the task and the end of its log, the newest last; empty where the bucket cannot be read.
+        The end of each task's log by the task's name in the path, the oldest first; of a task that was tried again
+        one after the other. Empty where the bucket cannot be read.
     """
     from trimtab.core.store.s3 import open_s3
 
     root = run.root or DEFAULT_ROOT
     scheme, _, place = root.partition("://")
-    bucket, _, prefix = place.partition("/")
-    if scheme not in ("minio", "s3") or not bucket:
-        return []
+    bucket, _, prefix = place.rstrip("/").partition("/")
+    if scheme not in ("minio", "s3") or not bucket or not pipeline:
+        return {}
+    here = f"{prefix}/{pipeline}/{run.id}/".lstrip("/")  # the whole root holds every artifact that was ever made
+
+    def wanted(path: str) -> bool:
+        task, *_, name = path.split("/")
+        return name.startswith("executor-logs") and (stages is None or stage_of(task) in stages)
+
+    found: dict[str, str] = {}
     try:
         from trimtab.core.store.retry import Retry
 
         artifacts = open_s3(f"s3://{bucket}", settings.s3, retry=Retry(attempts=2), read_seconds=15)
-        found = []
-        for key in artifacts.list(f"{prefix.strip('/')}/" if prefix else ""):
-            parts = key.split("/")
-            if run.id in parts and parts[-1].startswith("executor-logs"):
-                task = parts[parts.index(run.id) + 1]
-                found.append((task, artifacts.get(key)[-_LOG_BYTES:].decode(errors="replace")))
+        for path, body in artifacts.foreign(here, wanted, _LOG_BYTES):
+            task = path.partition("/")[0]
+            found[task] = found.get(task, "") + body.decode(errors="replace")
     except TrimtabError:
-        return []  # another S3 keeps them, or these credentials may not read there
+        return {}  # another S3 keeps them, or these credentials may not read there
     return found
+
+
+def stage_of(name: str) -> str:
+    """The stage of a task, as the API names it (`train-2`, `train(1)`) or as paths do, which have its display name.
+
+    >>> [stage_of(name) for name in ("train", "train-2", "train mlp", "train(1)")]
+    ['train', 'train', 'train', 'train']
+    """
+    return re.split(r"[^a-z0-9_]", name.lower(), maxsplit=1)[0]
 
 
 def gist(log: str) -> str:
@@ -167,7 +198,13 @@ def gist(log: str) -> str:
     'ValueError: no such column'
     """
     lines = [line.rstrip() for line in log.splitlines() if line.strip()]
-    raised = [line for line in lines if re.match(r"^(?:\w+\.)*\w*(?:Error|Exception|Run|Found|Refused)\b.*:", line)]
+    raised = _raised(log)
     if raised:
         return re.sub(r"^(?:trimtab\.[\w.]*\.)", "", raised[-1])[:600]
     return "\n".join(lines[-_LOG_LINES:])[-1500:]
+
+
+def _raised(log: str) -> list[str]:
+    """The lines that end tracebacks."""
+    pattern = r"^(?:\w+\.)*\w*(?:Error|Exception|Run|Found|Refused)\b.*:"
+    return [line.rstrip() for line in log.splitlines() if re.match(pattern, line)]

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -254,6 +254,35 @@ class S3Store(TreeTransfers):
         """See `Store.list`; a page that fails is asked for again behind the last key that came."""
         check_prefix(prefix)
         return self._keys(prefix, after or "")
+
+    def foreign(self, prefix: str, wanted: Callable[[str], bool], most_bytes: int) -> Sequence[tuple[str, bytes]]:
+        """What another program keeps there, under names that need not be keys of a store.
+
+        Args:
+            prefix: where to look.
+            wanted: given a name without the prefix: whether to read the object.
+            most_bytes: of a larger object only so many from its end.
+
+        Returns:
+            Names without the prefix and contents, the oldest first.
+        """
+        below = self._base + prefix
+
+        def read() -> list[tuple[str, bytes]]:
+            listed = self._client.list_objects(self._bucket, prefix=below, recursive=True)
+            named = [(i, str(i.object_name).removeprefix(below)) for i in listed]
+            found = []
+            for item, name in sorted((p for p in named if wanted(p[1])), key=lambda p: str(p[0].last_modified)):
+                start = max(0, (item.size or 0) - most_bytes)
+                answer = self._client.get_object(self._bucket, below + name, offset=start)
+                try:
+                    found.append((name, answer.read()))
+                finally:
+                    answer.close()
+                    answer.release_conn()
+            return found
+
+        return self._request("list", prefix, read)
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
