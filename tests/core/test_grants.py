@@ -250,6 +250,16 @@ def test_policies_are_written_for_an_s3_that_others_set_up(tmp_path: Path) -> No
     assert done.exit_code == 0, done.output
     assert {p.stem for p in (tmp_path / "p").iterdir()} == set(grants.USERS)
     assert json.loads((tmp_path / "p" / "hook.json").read_text()) == grants.policy("hook", "trimtab", "team")
+    more = ["setup", "--policies", str(tmp_path / "more"), "--artifacts", "kubeflow/runs"]
+    done = CliRunner().invoke(make_app("setup"), more, env=environ)
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "more" / "artifacts-trimtab.json").read_text())
+    assert written == grants.artifacts_policy("kubeflow", "runs/trimtab")
+    (tmp_path / "file").write_text("x")
+    for wrong in (["--policies", str(tmp_path / "file")], ["--policies", str(tmp_path / "q"), "--artifacts", "BAD"]):
+        refused = CliRunner().invoke(make_app("setup"), ["setup", *wrong], env=environ)
+        assert isinstance(refused.exception, ProjectError), refused.output
+    assert not (tmp_path / "q").exists()
     folder = CliRunner().invoke(make_app("setup"), ["setup", "--policies", "p"], env={"TRIMTAB_STORE": "file:///x"})
     assert isinstance(folder.exception, ProjectError)
 

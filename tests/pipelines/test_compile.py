@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from trimtab.cli.commands import make_app
 from trimtab.core.errors import ProjectError
 from trimtab.core.project import Project, parse_project
 from trimtab.pipelines.compile import compile_project
@@ -123,6 +125,19 @@ def test_publish_alone_mounts_the_signing_key(documents: list[dict[str, Any]]) -
 def test_an_image_that_is_not_pinned_is_refused(quick: Project, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="pinned"):
         compile_project(quick, tmp_path / "p.yaml", image="trimtab:latest")
+
+
+def test_a_store_in_no_possible_bucket_is_refused(quick: Project, tmp_path: Path) -> None:
+    with pytest.raises(ProjectError, match="bucket"):
+        compile_project(quick, tmp_path / "p.yaml", image=IMAGE, store="s3://BAD")
+    assert not (tmp_path / "p.yaml").exists()
+
+
+def test_components_and_a_pipeline_s_file_are_not_both_written(tmp_path: Path) -> None:
+    asked = ["compile", "--components", str(tmp_path / "c"), "--out", str(tmp_path / "x.yaml"), "--image", IMAGE]
+    done = CliRunner().invoke(make_app("compile"), asked)
+    assert isinstance(done.exception, ProjectError), done.output
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_missing_for_a_cluster_is_said(quick: Project, tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ def make_actuator(kind: str, namespace: str, store: Store, server_metrics: str) 
     """The place that `--actuator` names.
 
     Raises:
-        ProjectError: no such place, or the package for it is not installed.
-        ApiError: no Kubernetes API is known here.
+        ProjectError: no such place, the package for it is not installed, or no Kubernetes API is known here.
     """
     if (cluster := cluster_of(kind, namespace, store)) is not None:
         return cluster()
@@ -44,8 +43,7 @@ def make_kserve(namespace: str, store: Store) -> KServe:
     """The cluster that a pod's ServiceAccount or KUBECONFIG names.
 
     Raises:
-        ProjectError: the extra `kubernetes` is not installed.
-        ApiError: no Kubernetes API is known here.
+        ProjectError: the extra `kubernetes` is not installed, or no Kubernetes API is known here.
     """
     from trimtab.monitoring.kserve import api
     from trimtab.monitoring.kserve.actuator import KServe

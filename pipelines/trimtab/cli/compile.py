@@ -27,11 +27,16 @@ def compile(  # noqa: A001 - the command is called so
     from rich.console import Console
 
     from trimtab.core import settings as environment
+    from trimtab.core.errors import ProjectError
     from trimtab.core.project import load_project
     from trimtab.pipelines.compile import compile_project
 
     settings = environment.load()
     if components is not None:
+        if out is not None:
+            raise ProjectError(
+                "--components writes no pipeline", object="--out", expected="one of the two", hint="leave one out"
+            )
         _components(components, image or settings.stage_image, as_json)
         return
     project = load_project(file)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+# Whose prefix of Kubeflow's bucket the manifests name.
+ARTIFACTS_USER = "artifacts-trimtab"
 
 
 def setup(
@@ -28,7 +31,6 @@ def setup(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the store answers.")] = 120.0,
 ) -> None:
     """Make the store's bucket (TRIMTAB_STORE), its users and what each may write; may be repeated."""
-    import json
     from dataclasses import replace
 
     from trimtab.core import grants
@@ -36,18 +38,20 @@ def setup(
     from trimtab.core.settings import load
     from trimtab.core.store import admin as store_admin
     from trimtab.core.store import open_store, probe
+    from trimtab.core.store.s3 import place_of
 
     settings = load()
     if not settings.store.startswith("s3://"):
         raise ProjectError(
             "only a store in S3 has users", object="TRIMTAB_STORE", expected="s3://bucket/prefix", got=settings.store
         )
-    bucket, _, prefix = settings.store.removeprefix("s3://").partition("/")
+    bucket, prefix = place_of(settings.store)
+    if artifacts:
+        place_of(f"s3://{artifacts}", "--artifacts")
     if policies is not None:
-        policies.mkdir(parents=True, exist_ok=True)
-        for name, one in store_admin.policies(list(grants.USERS), bucket, prefix, artifacts).items():
-            (policies / f"{name}.json").write_text(json.dumps(one, indent=2) + "\n")
-            typer.echo(str(policies / f"{name}.json"))
+        known = list(store_admin.read_users(users)) if users else [ARTIFACTS_USER]
+        names = [*grants.USERS, *(name for name in known if artifacts and name not in grants.USERS)]
+        _write(policies, store_admin.policies(names, bucket, prefix, artifacts))
         return
     if users is None:
         raise ProjectError("whose users?", expected="--users FOLDER", hint="one folder a user, see `trimtab setup -h`")
@@ -66,3 +70,22 @@ def setup(
             own = replace(s3, access_key=given[name].access_key, secret_key=given[name].secret_key)
             probe(open_store(settings.store, replace(settings, s3=own)), "setup")
     typer.echo(f"{settings.store} is ready for {', '.join(given)}")
+
+
+def _write(folder: Path, policies: dict[str, dict[str, Any]]) -> None:
+    import json
+
+    from trimtab.core.errors import ProjectError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, one in policies.items():
+            (folder / f"{name}.json").write_text(json.dumps(one, indent=2) + "\n")
+            typer.echo(str(folder / f"{name}.json"))
+    except OSError as error:
+        raise ProjectError(
+            "the policies cannot be written there",
+            object=str(error.filename or folder),
+            expected="a folder",
+            got=error.strerror or str(error),
+        ) from None

@@ -78,10 +78,12 @@ def compile_project(
         code_version: version of the code in that image; empty: of this installation.
 
     Raises:
-        ProjectError: the image is not pinned, a parameter is too large, or the file cannot be written.
+        ProjectError: the image is not pinned, no bucket can be called as the store's, a parameter is too large, or the
+            file cannot be written.
     """
     from kfp import compiler
 
+    from trimtab.core.store.s3 import place_of
     from trimtab.pipelines import versions
     from trimtab.pipelines.compile_check import read_package
     from trimtab.pipelines.training import build
@@ -91,7 +93,9 @@ def compile_project(
         pinned(image)
     else:
         remarks.append(f"no image was named, so {UNSET_IMAGE} stands in its place: give --image or TRIMTAB_STAGE_IMAGE")
-    if not store.startswith("s3://"):
+    if store.startswith("s3://"):
+        place_of(store, "the store")
+    else:
         remarks.append("the store is a folder, which pods do not see: give --store s3://bucket/prefix")
     graph = build(
         project,

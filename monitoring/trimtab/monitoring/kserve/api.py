@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from trimtab.core.errors import RolloutError
+from trimtab.core.errors import ProjectError, RolloutError
 
 MANAGER = "trimtab-rollout"
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -67,7 +67,7 @@ class KubernetesApi:
         manager: the field manager.
 
     Raises:
-        ApiError: neither is there.
+        ProjectError: neither is there.
     """
 
     def __init__(self, client: Any = None, timeout: float = 10.0, manager: str = MANAGER) -> None:
@@ -168,8 +168,7 @@ def _client() -> Any:
         try:
             config.load_kube_config(client_configuration=settings)
         except (config.ConfigException, OSError) as error:
-            raise ApiError(
-                0,
+            raise ProjectError(
                 "no Kubernetes API is known here",
                 got=str(error)[:300],
                 hint="run the hook in a pod with a ServiceAccount, or name a file with KUBECONFIG",
