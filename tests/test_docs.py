@@ -1,9 +1,10 @@
-"""The commands of the README and the docs are executed, one page at a time, in an empty folder."""
+"""The commands of the README and the docs are executed, one page at a time, in a folder with a copy of the examples."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,10 +41,12 @@ def identity(page: Path) -> str:
     ids=identity,
 )
 def test_commands_of_the_page_run(page: Path, tmp_path: Path) -> None:
+    # Where a reader stands: at the repository's root, as far as a page names what is there.
+    if "examples/" in commands(page):
+        shutil.copytree(ROOT / "examples", tmp_path / "examples")
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "TRIMTAB_ROOT": str(ROOT),
         **dict(zip(("PORT", "METRICS_PORT"), map(str, free_ports(2)), strict=True)),
     }
     # What a page leaves running ends with it.

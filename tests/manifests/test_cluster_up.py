@@ -90,3 +90,13 @@ def test_make_cluster_up_is_the_script() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(r"^cluster-up:.*##", makefile, re.MULTILINE)
     assert "manifests/cluster-up $(CLUSTER_ARGS)" in makefile
+
+
+def test_other_namespaces_than_those_of_its_files_are_refused() -> None:
+    for name in ("NAMESPACE", "KUBEFLOW_NAMESPACE"):
+        done = tell("--dry-run", **{name: "elsewhere"})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "name the namespaces trimtab and kubeflow, not" in done.stderr
+        assert "elsewhere" in done.stderr
+        # What names no namespace of its own in files may be made under any name.
+        assert tell("--dry-run", "--only", "secrets,overlay", **{name: "elsewhere"}).returncode == 0
