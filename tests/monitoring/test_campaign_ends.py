@@ -11,7 +11,7 @@ from tests.monitoring.world import MODEL, START, Runs, World, story
 
 from trimtab.core import ledger, runs
 from trimtab.core.errors import RunError
-from trimtab.core.launch import RetrainRequest
+from trimtab.core.launch import RetrainRequest, State
 from trimtab.core.records import parse_time
 from trimtab.core.store import Store
 from trimtab.monitoring import campaign
@@ -160,6 +160,21 @@ def test_a_run_that_dies_is_taken_up_again_twice(store: Store, tmp_path: Path) -
     assert only(world).why.endswith("died 3 times without a result")
     assert only(world).retrains[0].again == 2
     assert story(store)["runs"] == 1
+
+
+def test_a_run_that_its_pods_kept_from_starting_says_why_and_is_not_repeated(store: Store, tmp_path: Path) -> None:
+    class Stuck(Runs):
+        def state(self, key: str) -> State:
+            n = runs.claim(store, key, "backend-1")
+            runs.end(store, key, n, "failed", {"message": "its image cannot be pulled", "stuck": True})
+            return "failed"
+
+    world, _ = make(store, tmp_path)
+    hook = service(world, launcher=Stuck(world, ends="running"))
+    hook.answer(MODEL, "")
+    hook.round()
+    assert (only(world).outcome, only(world).why) == ("failed", "its image cannot be pulled")
+    assert only(world).retrains[0].again == 0
 
 
 def test_a_run_that_cannot_start_ends_the_campaign(store: Store, tmp_path: Path) -> None:

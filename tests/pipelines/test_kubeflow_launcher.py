@@ -14,11 +14,12 @@ from trimtab.core.errors import RunError
 from trimtab.core.launch import LauncherAway, RetrainRequest
 from trimtab.core.project import Project
 from trimtab.core.store import Store
+from trimtab.pipelines.kubeflow_cluster import Cluster
 from trimtab.pipelines.kubeflow_launcher import KubeflowLauncher
 from trimtab.pipelines.kubeflow_submit import submit
 
 from .conftest import until
-from .kubeflow_world import IMAGE, Stages, client, compile_once, wrong_column
+from .kubeflow_world import FAST, IMAGE, Stages, client, compile_once, wrong_column
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +48,15 @@ def launcher(world: StandIn, store: Store) -> KubeflowLauncher:
 def retrain(base: str, k: int = 1, **changed: Any) -> RetrainRequest:
     fields: dict[str, Any] = {"model": "quick", "base_key": base, "data": "sklearn:iris", "campaign": 1, "retrain": k}
     return RetrainRequest(**{**fields, "seed": 1000 + k, "candidates": ("linear",), **changed})
+
+
+def watching(world: StandIn, store: Store) -> KubeflowLauncher:
+    from kubernetes import client as k8s
+
+    configuration = k8s.Configuration()
+    configuration.host = world.url
+    cluster = Cluster("kubeflow", k8s.ApiClient(configuration))
+    return KubeflowLauncher(client(world), store, cancel_seconds=5, cluster=cluster, pace=FAST)
 
 
 def stages(world: StandIn) -> Stages:
@@ -155,3 +165,37 @@ def test_seed_and_candidates_reach_the_stages_by_the_plan(world: StandIn, store:
     key = launcher(world, store).start(retrain(base))
     assert json.loads(as_parameter(store, key, None, None)) == {"seed": 1001, "candidates": ["linear"]}
     assert as_parameter(store, base, None, None) == ""
+
+
+@pytest.mark.parametrize("held", ["define", "train"])
+def test_a_run_whose_image_cannot_be_pulled_fails_soon_with_its_reason(
+    world: StandIn, store: Store, base: str, held: str
+) -> None:
+    stages(world).hold = {held}
+    stages(world).reached.clear()
+    one = watching(world, store)
+    key = one.start(retrain(base))
+    (run,) = client(world).runs(name=key)
+    assert stages(world).reached.wait(30)
+    assert one.state(key) == "running"
+    world.cluster.add_pod("quick-1", run.id, waiting=("ImagePullBackOff", "Back-off pulling image x"))
+    assert until(lambda: "" if (s := one.state(key)) == "running" else str(s), 30) == "failed"
+    assert world.backend.wait(run.id)["state"] == "FAILED"
+    last = runs.newest(store, key)
+    assert last is not None
+    assert last.error is not None
+    assert "image cannot be pulled" in last.error["message"]
+    assert last.error["stuck"]
+    assert watching(world, store).state(key) == "failed"
+
+
+def test_who_may_not_read_pods_goes_on_waiting(world: StandIn, store: Store, base: str) -> None:
+    world.cluster.allowed = False
+    stages(world).hold = {"train"}
+    one = watching(world, store)
+    key = one.start(retrain(base))
+    (run,) = client(world).runs(name=key)
+    world.cluster.add_pod("quick-1", run.id, waiting=("ImagePullBackOff", "Back-off pulling image x"))
+    assert one.state(key) == "running"
+    stages(world).release.set()
+    assert until(lambda: "" if (s := one.state(key)) == "running" else str(s), 60) == "succeeded"

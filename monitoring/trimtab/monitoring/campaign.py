@@ -220,6 +220,9 @@ class Stepper:
 
     def _failed_run(self, at: CampaignState, last: Retrain, key: str) -> str:
         said = runs.errors(self.store, key)
+        ended = runs.newest(self.store, key)
+        if not said and ended is not None and ended.error and ended.error.get("stuck"):
+            said = [ended.error]  # its pods could not start: another run of the same would stand there, too
         if not said and last.again < RESTARTS:
             # No stage says what was wrong: the run was killed. It goes on where it stopped.
             path = f"{self._part(at, last)}/again-{number(last.again + 1)}.json"

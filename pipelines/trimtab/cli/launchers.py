@@ -32,12 +32,14 @@ def make_launcher(kind: str, runs_in: str, store: Store, settings: Settings) -> 
         return LocalLauncher(store, settings)
     if kind != "kubeflow":
         raise ProjectError("option --launcher", expected=" or ".join(KINDS), got=kind)
-    from trimtab.cli.kubeflow import connect
+    from trimtab.cli.kubeflow import connect, pods
     from trimtab.pipelines.kubeflow_launcher import KubeflowLauncher
 
+    kubeflow = connect(settings, namespace=runs_in)
     return KubeflowLauncher(
-        connect(settings, namespace=runs_in),
+        kubeflow,
         store,
         image=settings.stage_image,
         experiment=settings.kubeflow.experiment,
+        cluster=pods(kubeflow),
     )

@@ -15,6 +15,7 @@ from trimtab.core.errors import RunCancelled, RunError, RunTimeout
 from trimtab.core.records import utcnow
 from trimtab.core.store.keys import number
 from trimtab.pipelines.kubeflow_http import KubeflowError, KubeflowUnreachable
+from trimtab.pipelines.kubeflow_patience import Patience
 from trimtab.pipelines.kubeflow_records import ask_cancel, cancel_asked, conclude
 from trimtab.pipelines.kubeflow_why import reason
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from trimtab.core.settings import Settings
     from trimtab.core.store import Store
     from trimtab.pipelines.kubeflow_api import Kubeflow
-    from trimtab.pipelines.kubeflow_cluster import Cluster, Trouble
+    from trimtab.pipelines.kubeflow_cluster import Cluster
     from trimtab.pipelines.kubeflow_models import BackendRun
     from trimtab.pipelines.local import Progress
 
@@ -100,8 +101,7 @@ class Follower:
     def _until_ended(self, run_id: str, until: float | None) -> BackendRun:
         seen: set[str] = set()
         silent = False
-        since: dict[tuple[str, str], float] = {}
-        looked = 0.0
+        patience = self._patience()
         while True:
             try:
                 run = self.kubeflow.run(run_id)
@@ -120,9 +120,9 @@ class Follower:
                 self._give_up(run_id, RunTimeout(
                     f"run {self.key} took longer than {self.run_seconds:g} s, and was ended", object=self.key
                 ))  # fmt: skip
-            if self.cluster is not None and run is not None and time.monotonic() - looked >= self.pace.trouble_seconds:
-                looked = time.monotonic()
-                self._look_for_trouble(run_id, since)
+            stuck = patience.look(run_id) if patience is not None and run is not None else None
+            if stuck is not None:
+                self._give_up(run_id, stuck)
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 raise RunTimeout(
@@ -139,19 +139,10 @@ class Follower:
         if mine is not None:
             tell(self.store, f"runs/{self.key}/attempts/{number(mine.n)}/", seen, self.progress)
 
-    def _look_for_trouble(self, run_id: str, since: dict[tuple[str, str], float]) -> None:
-        """Tell what keeps the run from going on; give it up when that does not end by itself."""
-        assert self.cluster is not None
-        now = time.monotonic()
-        found = {(t.kind, t.pod): t for t in self.cluster.troubles(run_id)}
-        for known in [k for k in since if k not in found]:
-            del since[known]
-        for name, trouble in found.items():
-            if name not in since:
-                since[name] = now
-                self.told(_words(trouble))
-            if not trouble.passing and now - since[name] >= self.pace.patience_seconds:
-                self._give_up(run_id, RunError(_words(trouble), object=self.key, hint=_HINTS.get(trouble.kind, "")))
+    def _patience(self) -> Patience | None:
+        if self.cluster is None:
+            return None
+        return Patience(self.cluster, self.key, self.pace.trouble_seconds, self.pace.patience_seconds, self.told)
 
     def _overdue(self, run: BackendRun) -> bool:
         """Whether a run goes on beyond its limit, which its stages keep themselves as long as they are at work."""
@@ -200,19 +191,6 @@ class Follower:
             raise RunCancelled(f"run {self.key} was cancelled", object=self.key)
         found = reason(self.kubeflow, self.store, self.key, run, self.settings, self.cluster)
         raise found.error(self.key, self.kubeflow.access.run_url(run.id))
-
-
-_HINTS = {
-    "image": "check the image's name and that the cluster may pull it (imagePullSecrets)",
-    "schedule": "ask for less under `resources`, or for nodes that have it",
-    "config": "the namespace lacks a secret or config map that the stages need",
-    "forbidden": "the namespace lacks a service account, a right or quota for the run",
-    "volume": "the namespace lacks a secret that a stage mounts",
-}
-
-
-def _words(trouble: Trouble) -> str:
-    return f"pod {trouble.pod}: {trouble.message}" if trouble.pod else trouble.message
 
 
 def passing(error: KubeflowError) -> bool:

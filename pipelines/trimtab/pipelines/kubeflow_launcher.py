@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trimtab.core import runs
-from trimtab.core.errors import NotFound, RunError, RunTimeout
+from trimtab.core.errors import DuplicateRun, NotFound, RunError, RunTimeout
 from trimtab.core.launch import LauncherAway, RetrainRequest, State
-from trimtab.pipelines.kubeflow_follow import cancel, passing
+from trimtab.pipelines.kubeflow_follow import Pace, cancel, passing
 from trimtab.pipelines.kubeflow_http import KubeflowError
+from trimtab.pipelines.kubeflow_patience import Patience
 from trimtab.pipelines.kubeflow_records import conclude, forgotten, lost_or, owner, started, version_of
 from trimtab.pipelines.kubeflow_submit import start
 from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, upload
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from trimtab.core.runs import RunRequest
     from trimtab.core.store import Store
     from trimtab.pipelines.kubeflow_api import Kubeflow
+    from trimtab.pipelines.kubeflow_cluster import Cluster
     from trimtab.pipelines.kubeflow_models import BackendRun
+
+
+USUAL = Pace()
 
 
 class KubeflowLauncher:
@@ -34,6 +39,8 @@ class KubeflowLauncher:
         experiment: the experiment's name.
         service_account: of the runs' pods; empty for the installation's default.
         cancel_seconds: how long the end of a cancelled run is waited for.
+        cluster: asked what keeps a run's pods from going on; None asks nobody.
+        pace: how often, and how long a trouble may last before the run is given up.
     """
 
     def __init__(
@@ -45,6 +52,8 @@ class KubeflowLauncher:
         experiment: str = "",
         service_account: str = "",
         cancel_seconds: float = 20.0,
+        cluster: Cluster | None = None,
+        pace: Pace = USUAL,
     ) -> None:
         self.kubeflow = kubeflow
         self._store = store
@@ -52,6 +61,9 @@ class KubeflowLauncher:
         self._experiment = experiment
         self._service_account = service_account
         self._cancel_seconds = cancel_seconds
+        self._cluster = cluster
+        self._pace = pace
+        self._waiting: dict[str, Patience] = {}  # by the backend's id; lost with the process, and begun anew
 
     def start(self, request: RetrainRequest) -> str:
         """See `Launcher.start`."""
@@ -88,7 +100,7 @@ class KubeflowLauncher:
             if run is None:
                 return self._forgotten(key)
             if not run.ended:
-                return "running"
+                return "failed" if self._given_up(key, run.id) else "running"
         except KubeflowError:
             return "running"  # nobody can be asked now: that says nothing about the run
         return _state(conclude(self._store, key, run))
@@ -107,6 +119,31 @@ class KubeflowLauncher:
             return  # it was told, and ends when its pods do
         except KubeflowError as error:
             raise LauncherAway(error.sentence(), object=key) from None
+
+    def _given_up(self, key: str, run_id: str) -> bool:
+        """Whether the run was ended because of its pods: the backend would show it as RUNNING until its time limit.
+
+        Raises:
+            KubeflowError: it could not be ended now.
+        """
+        if self._cluster is None:
+            return False
+        for gone in [r for r in self._waiting if r != run_id and self._waiting[r].object == key]:
+            del self._waiting[gone]
+        patience = self._waiting.setdefault(
+            run_id, Patience(self._cluster, key, self._pace.trouble_seconds, self._pace.patience_seconds)
+        )
+        error = patience.look(run_id)
+        if error is None:
+            return False
+        self.kubeflow.terminate(run_id)
+        del self._waiting[run_id]
+        try:
+            n = runs.claim(self._store, key, run_id)  # most such runs never got as far as claiming their key
+        except DuplicateRun:
+            return False  # another run is at work on it: that one counts
+        runs.end(self._store, key, n, "failed", {**error.facts(), "stuck": True})
+        return True
 
     def _base(self, request: RetrainRequest) -> RunRequest:
         try:
