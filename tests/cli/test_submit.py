@@ -161,3 +161,16 @@ def test_schedules_and_pruning(world: StandIn, trimtab: Trimtab, capsys: pytest.
     capsys.readouterr()
     assert trimtab("prune", "--days", "0") == 0
     assert "nothing to take away" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["--image", "nope"], ["--every", "5x"], ["--host", "ftp://x"], ["--token-file", "/nonexistent"]]
+)
+def test_a_wrong_option_is_told_before_the_store_is_asked(
+    trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setenv("TRIMTAB_STORE", "s3://bucket/prefix")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("TRIMTAB_STAGE_IMAGE", IMAGE)
+    assert trimtab("submit", *words) == 2

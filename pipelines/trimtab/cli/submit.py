@@ -44,6 +44,7 @@ def submit(
     from trimtab.core.errors import ProjectError, RunRefused
     from trimtab.core.project import load_project
     from trimtab.pipelines import kubeflow_submit
+    from trimtab.pipelines.compile import pinned
     from trimtab.pipelines.kubeflow_upload import IMAGE_HINT
 
     settings = environment.load()
@@ -56,20 +57,23 @@ def submit(
         raise RunRefused("there is no image for the stages", object=project.name, hint=IMAGE_HINT)
     if every and cron:
         raise ProjectError("a schedule is --every or --cron, not both")
-    store = shared_store(settings)
+    # What is wrong with the command is told first, whether or not anything answers.
+    pinned(image)
+    seconds = seconds_of(every) if every else 0
+    source = _source(data)
     kubeflow = connect(settings, host, namespace, token_file, header)
+    kubeflow.access.current()
+    store = shared_store(settings)
     common: dict[str, Any] = {
         "image": image,
-        "data": _source(data),
+        "data": source,
         "reason": reason,
         "release": kind,
         "experiment": experiment or settings.kubeflow.experiment,
         "service_account": service_account,
     }
     if every or cron:
-        made = kubeflow_submit.schedule(
-            kubeflow, store, project, cron=cron, every_seconds=seconds_of(every) if every else 0, name=name, **common
-        )
+        made = kubeflow_submit.schedule(kubeflow, store, project, cron=cron, every_seconds=seconds, name=name, **common)
         _say({"schedule": made.name, "id": made.id, "when": made.when}, as_json,
              f"schedule {made.name} starts {project.name} {made.when}; trimtab runs --schedules lists it")  # fmt: skip
         return
