@@ -44,9 +44,9 @@ def test_compile_writes_both_documents_and_says_what_a_cluster_still_needs(
 def test_compile_as_json(told: Store, project_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "quick.yaml"
     image = "r.example/stage@sha256:" + "1" * 64
-    arguments = ["compile", str(project_file), "-o", str(out), "--image", image, "--store", "s3://b/p", "--json"]
+    arguments = ["compile", str(project_file), "-o", str(out), "--image", image, "--store", "s3://models/p", "--json"]
     facts = json.loads(runner.invoke(make_app(), arguments).output)
-    assert facts == {"path": str(out), "name": "quick", "image": image, "store": "s3://b/p", "remarks": []}
+    assert facts == {"path": str(out), "name": "quick", "image": image, "store": "s3://models/p", "remarks": []}
 
 
 def test_runs_are_listed_with_how_they_ended(told: Store) -> None:
