@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -52,9 +53,8 @@ class DyingApi(KubernetesApi):
         return done
 
     def apply(self, path: str, body: Any, *, force: bool = False, dry_run: bool = False) -> Any:
-        if dry_run:
-            return super().apply(path, body, force=force, dry_run=True)
-        return self._write(lambda: super(DyingApi, self).apply(path, body, force=force))
+        do = functools.partial(super().apply, path, body, force=force, dry_run=dry_run)
+        return do() if dry_run else self._write(do)
 
     def merge(self, path: str, body: Any) -> Any:
         return self._write(lambda: super(DyingApi, self).merge(path, body))

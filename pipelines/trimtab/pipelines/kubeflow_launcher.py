@@ -17,6 +17,7 @@ from trimtab.pipelines.kubeflow_patience import Patience
 from trimtab.pipelines.kubeflow_records import conclude, forgotten, lost_or, owner, started, version_of
 from trimtab.pipelines.kubeflow_submit import start
 from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, upload
+from trimtab.pipelines.retrains import retrain_request
 
 if TYPE_CHECKING:
     from trimtab.core.runs import RunRequest
@@ -68,7 +69,7 @@ class KubeflowLauncher:
     def start(self, request: RetrainRequest) -> str:
         """See `Launcher.start`."""
         base = self._base(request)
-        key = runs.open_run(self._store, self._request(request, base))
+        key = runs.open_run(self._store, retrain_request(self._store, request, base))
         if runs.result(self._store, key) is not None or self._refused_before(key):
             return key
         try:
@@ -154,25 +155,6 @@ class KubeflowLauncher:
                 object=request.base_key,
                 hint="run the project once more: trimtab submit FILE",
             ) from None
-
-    def _request(self, request: RetrainRequest, base: RunRequest) -> RunRequest:
-        """The champion's own request; only data, seed and campaign change."""
-        from trimtab.core.project import Project
-        from trimtab.pipelines.local import make_request
-
-        return make_request(
-            Project.from_canonical(base.project),
-            self._store,
-            data=request.data,
-            reason=f"campaign {request.campaign}, retrain {request.retrain}",
-            release="hold",
-            candidates=request.candidates,
-            campaign=request.campaign,
-            retrain=request.retrain,
-            seed=request.seed,
-            base=base,
-            base_key=request.base_key,
-        )
 
     def _refused_before(self, key: str) -> bool:
         """Whether an attempt ended in a way that the same request would end again: by a stage's error, or told to."""

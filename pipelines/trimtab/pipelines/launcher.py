@@ -9,6 +9,7 @@ from trimtab.core import runs
 from trimtab.core.errors import NotFound, RunError
 from trimtab.core.launch import RetrainRequest, State
 from trimtab.pipelines import children
+from trimtab.pipelines.retrains import retrain_request
 from trimtab.pipelines.work import work_folder
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ class LocalLauncher:
 
     def start(self, request: RetrainRequest) -> str:
         """See `Launcher.start`."""
-        from trimtab.core.project import Project
-        from trimtab.pipelines.local import make_request
-
         try:
             base = runs.read_request(self._store, request.base_key)
         except NotFound:
@@ -44,19 +42,7 @@ class LocalLauncher:
                 object=request.base_key,
                 hint="run the project once more: trimtab run FILE",
             ) from None
-        run = make_request(
-            Project.from_canonical(base.project),
-            self._store,
-            data=request.data,
-            reason=f"campaign {request.campaign}, retrain {request.retrain}",
-            release="hold",
-            candidates=request.candidates,
-            campaign=request.campaign,
-            retrain=request.retrain,
-            seed=request.seed,
-            base=base,
-            base_key=request.base_key,
-        )
+        run = retrain_request(self._store, request, base)
         key = runs.open_run(self._store, run)
         if runs.result(self._store, key) is None and not self._at_work(key) and not self._said(key):
             self._children[key] = children.start(self._store, key, self._work, attached=False)
