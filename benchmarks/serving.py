@@ -61,6 +61,9 @@ def figures(found: dict[str, Any]) -> dict[str, float | None]:
     shown["shipper_rss_mb"] = found.get("cpu", {}).get("shipper", {}).get("rss_mb")
     shown["v1_cpu_over_bare_with_shipper"] = median("cpu", "with_shipper")
     shown["shipper_cpu_us_a_row"] = found.get("cpu", {}).get("shipper", {}).get("cpu_us_a_row")
+    # The tails of a server that does next to nothing, and of one that answers unread: what the machine has by itself.
+    for name in ("bare", "still"):
+        shown[f"{name}_p99_over_p50_at_500rps"] = median("rate", "p99_over_p50", name)
     shown["batching_gain_over_own_unbatched"] = median("adaptive", "gain_over_own_unbatched")
     shown["batching_cpu_gain_over_own_unbatched"] = median("adaptive", "cpu_gain_over_own_unbatched")
     shown["log_cpu_cost_ratio"] = median("log", "cpu_over_without")

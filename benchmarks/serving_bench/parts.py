@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import statistics
 import time
@@ -17,6 +18,10 @@ from benchmarks.serving_bench.environments import NotInstalled
 from benchmarks.serving_bench.load import Load
 from benchmarks.serving_bench.measure import ratios, spread, summary, under
 from benchmarks.serving_bench.servers import Server
+
+import trimtab.core
+import trimtab.serving
+from trimtab import cli
 
 Facts = dict[str, Any]
 BATCH = 1000
@@ -170,12 +175,19 @@ def drained(server: Server, before: Facts | None = None, limit: float = 120.0) -
 
 
 def rate(run: Run) -> Facts:
-    """500 requests a second, whatever the answers do: latencies of one row. A peer runs alone, a third as often."""
+    """500 requests a second, whatever the answers do: latencies of one row. A peer runs alone, a third as often.
+
+    `still` answers without looking: what its tail has, no server can be without on this machine.
+    """
     place, graph = run.place("rate"), run.graph()
     name = place.promote("mlp", graph.read_bytes())
     load = Load(0, [], 16, max(5.0, run.seconds), rate=500)
-    with place.serve(name, label="trimtab") as mine, servers.bare(graph, run.folder) as bare:
-        found = interleaved(run, load, {one.name: (one, one.requests) for one in (mine, bare)})
+    with (
+        place.serve(name, label="trimtab") as mine,
+        servers.bare(graph, run.folder) as bare,
+        servers.still(run.folder) as still,
+    ):
+        found = interleaved(run, load, {one.name: (one, one.requests) for one in (mine, bare, still)})
     missing: dict[str, str] = {}
     for peer in run.peers:
         with servers.peers(graph, run.folder, (peer,)) as (theirs, why):
@@ -183,7 +195,8 @@ def rate(run: Run) -> Facts:
             fewer = replace(run, repeats=-(-run.repeats // 3))
             found |= interleaved(fewer, load, {one.name: (one, one.requests) for one in theirs.values()})
     tail = {name: spread([row["p99_ms"] / row["p50_ms"] for row in rows]) for name, rows in found.items()}
-    return {"rows": packed(found), "p99_over_p50": tail, "missing": missing}
+    over = {name: ratios(rows, found["still"], "p99_ms") for name, rows in found.items() if len(rows) == run.repeats}
+    return {"rows": packed(found), "p99_over_p50": tail, "p99_over_still": over, "missing": missing}
 
 
 def log(run: Run) -> Facts:
@@ -313,7 +326,17 @@ def adaptive(run: Run) -> Facts:
 
 
 def start(run: Run) -> Facts:
-    """From a process's start to its first good answer, in turn; the first turn warms the cache, unused."""
+    """From a process's start to its first good answer, in turn; the first turn warms the cache, unused.
+
+    Our bytecode is compiled before, as `make setup`, pip and the images leave it: a checkout that was changed since
+    would be compiled at each start where Python may not write.
+    """
+    for package in (
+        Path(trimtab.core.__file__).parents[1],
+        Path(trimtab.serving.__file__).parent,
+        Path(cli.__file__).parent,
+    ):
+        compileall.compile_dir(package, quiet=2)
     place, graph = run.place("start"), run.graph()
     name = place.promote("mlp", graph.read_bytes())
     found: dict[str, list[Facts]] = {"trimtab": [], "kserve": [], "bare": []}

@@ -159,6 +159,14 @@ def bare(model: Path, folder: Path, row: str = "") -> contextlib.AbstractContext
     return started("bare", command, port, [row] if row else v1(one_row(), "mlp", {}), folder)
 
 
+def still(folder: Path) -> contextlib.AbstractContextManager[Server]:
+    """No server at all, nearly: the tail that the machine has by itself."""
+    port = free_ports(1)[0]
+    return started(
+        "still", [sys.executable, str(PEERS / "still.py"), str(port)], port, v1(one_row(), "mlp", {}), folder
+    )
+
+
 def kserve(model: Path, folder: Path) -> contextlib.AbstractContextManager[Server]:
     """KServe's Python server with its defaults, gRPC on as it is."""
     port, grpc = free_ports(2)

@@ -71,6 +71,34 @@ def test_openssl_keys_are_read_and_others_refused(tmp_path: Path) -> None:
         signing.trusted_keys(tmp_path / "trusted")
 
 
+def test_public_keys_are_read_however_they_are_written(tmp_path: Path) -> None:
+    folder = tmp_path / "trusted"
+    key = signing.load_or_create_key(tmp_path / "k.pem").public_key()
+    path = signing.trust(key, folder)
+    ours = path.read_bytes()
+    made: list[str] = ["openssl", "pkey", "-in", str(tmp_path / "k.pem"), "-pubout"]
+    by_openssl = subprocess.run(made, check=True, capture_output=True).stdout
+    lines = ours.splitlines()
+    folded = b"\n".join([lines[0], lines[1][:30], lines[1][30:], lines[2]])
+    for written in (ours, by_openssl, ours.replace(b"\n", b"\r\n"), b"a key of mine\n" + ours, folded, ours.strip()):
+        path.write_bytes(written)
+        (read,) = signing.trusted_keys(folder).values()
+        assert read.public_bytes_raw() == key.public_bytes_raw()
+
+
+def test_what_is_another_kind_of_key_is_trusted_by_nobody(tmp_path: Path) -> None:
+    folder = tmp_path / "trusted"
+    path = signing.trust(signing.load_or_create_key(tmp_path / "k.pem").public_key(), folder)
+    ours = path.read_bytes()
+    other = subprocess.run(["openssl", "genpkey", "-algorithm", "x25519"], check=True, capture_output=True).stdout
+    public = subprocess.run(["openssl", "pkey", "-pubout"], input=other, check=True, capture_output=True).stdout
+    assert len(public) == len(ours)
+    for written in (public, ours.replace(b"MCow", b"MCox"), ours.replace(b"PUBLIC", b"PRIVATE"), ours[:-40], b""):
+        path.write_bytes(written)
+        with pytest.raises(ModelError, match="no Ed25519 public key"):
+            signing.trusted_keys(folder)
+
+
 def test_publish_makes_a_key_on_a_laptop_and_never_in_a_pod(tmp_path: Path) -> None:
     laptop = settings(tmp_path / "a", TRIMTAB_RUN_ID=processes.local_id())
     assert signing.signing_key(laptop)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,6 +53,12 @@ class Raw:
         """Send bytes, read one answer."""
         self.send(data)
         return self.answer()
+
+
+def reset(raw: Raw) -> None:
+    """End a connection as a client does that dies."""
+    raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    raw.close()
 
 
 def post(path: str, body: bytes | object, kind: str | None = "application/json", **headers: str) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
-from tests.serving.bundles import Place, running
+from tests.serving.bundles import Place, Running, running
 from tests.serving.raw import Raw, post
+from tests.serving.test_binary import body, one
 
 PATH = "/v1/models/digits:predict"
 ROW = {"instances": [{"image": [[1.0] * 8] * 8, "image_id": "x"}]}
@@ -63,3 +65,32 @@ def test_sigterm_under_load_breaks_no_answer(place: Place, options: tuple[str, .
     assert set(answers) == {200}
     assert len(partings) == 8
     assert "told" in partings
+
+
+def refuses(server: Running) -> bool:
+    """Whether it takes no connections any more."""
+    try:
+        Raw(server.url).close()
+    except ConnectionError:
+        return True
+    return False
+
+
+def test_sigterm_amid_a_body_lets_it_come(place: Place) -> None:
+    place.serve("demand", "numbers")
+    rows = np.ones((1000, 4), np.float32).tobytes()
+    sent, fields = body({**one(rows, [1000, 4], "input"), "parameters": {"binary_data_output": True}}, rows)
+    whole = post("/v2/models/demand/infer", sent, None, **fields)
+    with running(place, "demand") as server, Raw(server.url) as raw, Raw(server.url) as gone:
+        assert raw.ask(whole)[0] == 200
+        for client in (raw, gone):
+            client.send(whole[:8000])
+        server.process.terminate()
+        server.until(lambda: refuses(server))
+        gone.close()
+        raw.send(whole[8000:])
+        status, headers, _ = raw.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert raw.file.read() == b""
+        assert server.process.wait(120) == 0
+        assert "Traceback" not in server.log.read_text()

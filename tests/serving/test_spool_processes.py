@@ -14,6 +14,8 @@ from tests.serving.bundles import Place, Running, running, starting
 from tests.serving.raw import Raw, post
 
 from trimtab.core import labels, predictions
+from trimtab.serving.config import ServerConfig
+from trimtab.serving.process import unshipped
 
 REQUEST = post("/v1/models/digits:predict", {"instances": [[[1.0] * 8] * 8]})
 
@@ -90,6 +92,17 @@ def test_a_shipper_that_died_gets_a_successor_at_the_end(place: Place, options: 
                 os.kill(pid, signal.SIGKILL)
     assert server.process.returncode == 0
     assert logged(place, version).num_rows == 30
+
+
+def test_what_a_worker_left_is_unshipped_too(tmp_path: Path) -> None:
+    """A shipper that died just before the end gets a successor for the workers' rows, which lie beside the keeper's."""
+    config = ServerConfig("digits", "", tmp_path, tmp_path, tmp_path, workers=2)
+    for folder in (config.name, f"{config.name}w0s0", f"{config.name}w1s0", "another"):
+        (config.home / folder / "log").mkdir(parents=True)
+    (config.home / "another" / "log" / "00000000.done").touch()
+    assert not unshipped(config)
+    (config.home / f"{config.name}w1s0" / "log" / "00000000.open").touch()
+    assert unshipped(config)
 
 
 def test_what_is_sent_to_the_servers_group_is_not_for_its_shipper(place: Place) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from tests.serving.bundles import Place, running, starting
 
@@ -54,3 +57,30 @@ def test_a_store_that_is_away_does_not_keep_the_start_silent(place: Place) -> No
         server.until(lambda: "Ctrl-C drains" in server.log.read_text())
         assert "no version serves: " in server.log.read_text()
         assert "Traceback" not in server.log.read_text()
+
+
+def test_the_collector_is_off_for_the_start_alone() -> None:
+    """Off from the command line on; on again once the model answers, or where Typer reads the words after all."""
+    told = "import gc, sys; from trimtab.cli import app; assert not app._serve(sys.argv[1:]); print(gc.isenabled())"
+    said = subprocess.run([sys.executable, "-c", told, "--no-such"], capture_output=True, text=True, check=True)
+    assert said.stdout == "True\n"
+    warm = """
+import asyncio, gc, sys
+from types import SimpleNamespace
+from trimtab.serving import process
+
+class App:
+    async def warm_site(self):
+        print(gc.isenabled())
+        raise RuntimeError
+
+follower = SimpleNamespace(looked=SimpleNamespace(is_set=lambda: True))
+gc.disable()
+try:
+    asyncio.run(process._warm(App(), follower))
+except RuntimeError:
+    print(gc.isenabled(), sys.getswitchinterval() < 0.005)
+"""
+    assert subprocess.run([sys.executable, "-c", warm], capture_output=True, text=True, check=True).stdout == (
+        "False\nTrue True\n"
+    )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 # Read by others: a private key has leaked. A group may read it: a cluster gives a Secret to a pod's group.
 _FORBIDDEN = 0o027
+# A public key of Ed25519 as PEM, and what stands before its 32 bytes in DER (RFC 8410, section 4).
+_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=]{60})\r?\n-----END PUBLIC KEY-----\s*")
+_DER = bytes.fromhex("302a300506032b6570032100")
 
 
 def load_or_create_key(path: Path) -> Ed25519PrivateKey:
@@ -121,17 +127,10 @@ def trusted_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
     Raises:
         ModelError: a file holds no Ed25519 public key.
     """
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     keys: dict[str, Ed25519PublicKey] = {}
     for path in sorted(folder.glob("*.pem")):
-        try:
-            key = serialization.load_pem_public_key(path.read_bytes())
-        except (ValueError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, Ed25519PublicKey):
+        key = _public_key(path.read_bytes())
+        if key is None:
             raise ModelError(
                 "the file holds no Ed25519 public key",
                 object=str(path),
@@ -140,6 +139,30 @@ def trusted_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
             )
         keys[key_id(key)] = key
     return keys
+
+
+def _public_key(pem: bytes) -> Ed25519PublicKey | None:
+    """The key in a PEM file, or None where it holds none.
+
+    A file as `trust` and openssl write it is read here: cryptography's reader of all formats is a tenth of a server's
+    start, and reads what is written otherwise.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    found = _PEM.fullmatch(pem)
+    if found is not None:
+        with contextlib.suppress(ValueError):
+            der = base64.b64decode(found[1], validate=True)
+            if der.startswith(_DER) and len(der) == len(_DER) + 32:
+                return Ed25519PublicKey.from_public_bytes(der[len(_DER) :])
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, Ed25519PublicKey) else None
 
 
 def key_id(key: Ed25519PublicKey) -> str:

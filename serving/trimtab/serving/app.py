@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +14,12 @@ import orjson
 
 from trimtab.core.errors import RequestError
 from trimtab.serving import health, v1, v2
+from trimtab.serving.admission import DEADLINE
 from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, read_output
 from trimtab.serving.exchange import Exchange, Ids, error_headers, http_response
 from trimtab.serving.heads import Head
 from trimtab.serving.http import (
+    JSON_LENGTH,
     ClientGone,
     Message,
     Receive,
@@ -28,7 +31,7 @@ from trimtab.serving.http import (
     read_body,
     respond,
 )
-from trimtab.serving.memory import Memory
+from trimtab.serving.memory import Memory, Share
 from trimtab.serving.trace import echoes
 from trimtab.serving.traffic import Traffic
 
@@ -50,6 +53,11 @@ T = TypeVar("T")
 # A body or a row beyond these is computed in a thread, so that it holds up nobody else's request.
 INLINE_BYTES = 32_768
 INLINE_SECONDS = 0.002
+# A body up to this is answered at once nevertheless where its rows need no parsing (`Codec.decode_bulk`).
+BULK_BYTES = 1 << 20
+# An estimate cannot know all values (a matrix product of denormal numbers takes 80 times as long): where an answer at
+# once took so many seconds, such bodies go the long way for a while.
+SURPRISE_SECONDS, WARY_SECONDS = 0.02, 1.0
 # Feedback has 1,000 labels at most: a thousand characters each, and as much again for what stands around them.
 FEEDBACK_BYTES = 2_000_000
 FAILED = b'{"error":"an error in the server; its log has the details"}'
@@ -100,6 +108,7 @@ class InferenceApp:
         self.ids = Ids()
         self.memory = Memory()
         self._seen, self._quick = self.traffic, True
+        self._wary_until = 0.0
         v1_path, v2_path = f"/v1/models/{config.model}:predict", f"/v2/models/{config.model}/infer"
         self.routes = {v1_path.encode(): v1.CODEC, v2_path.encode(): v2.CODEC}
         self._routes = {v1_path: v1.CODEC, v2_path: v2.CODEC}
@@ -190,7 +199,7 @@ class InferenceApp:
             decoded, said, answer = await self._aside(True, _whole, codec, model, body, call)
         else:
             decoded = codec.decode(model, body, call)
-            output = await self._aside(decoded.n * model.row_seconds > INLINE_SECONDS, model.run, decoded.tensors)
+            output = await self._aside(model.seconds(decoded.n) > INLINE_SECONDS, model.run, decoded.tensors)
             said, answer = _finish(codec, model, call, decoded, output)
         exchange.record(decoded, said)
         return answer
@@ -203,15 +212,18 @@ class InferenceApp:
 
     def answer_now(self, head: Head, scope: Scope, body: bytes) -> bytes | None:
         """The short way: the whole HTTP response to a whole request, at once; None where that could take long."""
-        if len(body) > INLINE_BYTES or not self._is_quick():
+        bulk = len(body) > INLINE_BYTES
+        if (bulk and not self._takes_bulk(head)) or not self._is_quick():
             return None
+        started = time.monotonic()
         exchange = Exchange(self, head)
         codec = head.codec
+        decode = codec.decode_bulk if bulk and codec.decode_bulk else codec.decode
         try:
             exchange.enter(scope, at_once=True)
             model = exchange.choose(len(body), None)
-            decoded = codec.decode(model, body, exchange.call)
-            if decoded.n * model.row_seconds > INLINE_SECONDS:
+            decoded = decode(model, body, exchange.call)
+            if decoded is None or model.seconds(decoded.n) > INLINE_SECONDS:
                 exchange.withdraw()
                 return None
             said, answer = _finish(codec, model, exchange.call, decoded, model.run(decoded.tensors))
@@ -224,7 +236,34 @@ class InferenceApp:
             logger.exception("answering failed", extra=exchange.told())
             response = http_response(500, FAILED, [])
         exchange.leave()
+        if bulk:
+            now = time.monotonic()
+            if now - started > SURPRISE_SECONDS:
+                self._wary_until = now + WARY_SECONDS
         return response
+
+    def bulk_share(self, head: Head) -> Share | None:
+        """What a body beyond `INLINE_BYTES` takes of the memory while it comes the short way; None: it may not.
+
+        Who asks is looked at before the body is awaited, as on the long way, which refuses in words.
+        """
+        if not self._takes_bulk(head) or not self._is_quick():
+            return None
+        if self.keys is not None:
+            try:
+                self.keys.check(head.authorization)
+            except RequestError:
+                return None
+        return self.memory.share(self.config.body_bytes or self.traffic.body_bytes)
+
+    def _takes_bulk(self, head: Head) -> bool:
+        """Whether a body beyond `INLINE_BYTES` behind this head may go the short way."""
+        headers = head.headers
+        if head.codec.decode_bulk is None or JSON_LENGTH not in headers or DEADLINE in headers:
+            return False
+        limit = min(self.config.body_bytes or self.traffic.body_bytes, BULK_BYTES)
+        length = int(headers.get(b"content-length") or 0)  # the parser lets digits alone through
+        return length <= limit and time.monotonic() >= self._wary_until
 
     def _is_quick(self) -> bool:
         """Whether each version that serves answers a row in little time."""

@@ -73,12 +73,14 @@ class Codec(NamedTuple):
         decode: body to tensors; raises RequestError 4xx, naming field, expected and got.
         encode: prediction to body.
         binary: whether its body may be something else than JSON.
+        decode_bulk: `decode` for a body whose many rows are read in no time; None where looking at it takes longer.
     """
 
     name: str
     decode: Callable[[LoadedModel, bytes, Call], Decoded]
     encode: Callable[[LoadedModel, Call, Decoded, Prediction], Answer]
     binary: bool = False
+    decode_bulk: Callable[[LoadedModel, bytes, Call], Decoded | None] | None = None
 
 
 def decoded(model: LoadedModel, records: list[dict[str, Any]], wanted: Any) -> Decoded:

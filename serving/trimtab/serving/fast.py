@@ -2,7 +2,8 @@
 
 uvicorn makes a task, an event and two messages of each request, which costs more than a small model's answer. Here a
 predict or infer request whose body came with its head, for versions that take little time, is answered within the
-parser's last callback; anything else goes the long way, through the same checks (`InferenceApp._answer`).
+parser's last callback; anything else goes the long way, through the same checks (`InferenceApp._answer`). Many rows as
+bytes, which need no parsing, may come in several pieces if they come soon.
 """
 
 from __future__ import annotations
@@ -10,16 +11,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trimtab.core.errors import RequestError
 from trimtab.serving.heads import Head, Heads
 from trimtab.serving.protocol import Protocol
 
 if TYPE_CHECKING:
-    from trimtab.core.errors import RequestError
     from trimtab.serving.app import InferenceApp
     from trimtab.serving.calls import Codec
+    from trimtab.serving.memory import Share
 
 
 _GOOD = b"HTTP/1.1 200"
+# A body that is awaited on the short way has come by then, in seconds, or goes the long way.
+SOON = 0.25
 _NO_SCOPE: dict[str, Any] = {}
 
 
@@ -32,6 +36,7 @@ class Fast(Protocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._codec: Codec | None = None  # of the message being read, where it may go the short way
+        self._share: Share | None = None  # what its body takes of the memory, where it comes in pieces
         self._pieces: list[bytes] = []
         self._data, self._first = b"", False  # what is being fed, and whether a message begins with it
         self._idle: asyncio.TimerHandle | None = None
@@ -61,6 +66,9 @@ class Fast(Protocol):
             super().on_message_complete()
             return
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        if self._share is not None:
+            self._let_go()
+            self._stop_timer()
         head = Head(codec, dict(self.headers))
         answer = self.quick.answer_now(head, self.scope, body)  # type: ignore[arg-type]
         if answer is None:
@@ -68,6 +76,7 @@ class Fast(Protocol):
             super().on_message_complete()
             return
         self._codec = None
+        self._pieces.clear()  # an idle connection keeps nothing
         self._whole, self._size, self._silent = True, 0, 0
         start = len(self._data) - len(body)
         if self._first and answer.startswith(_GOOD) and self._data.find(b"\r\n\r\n") + 4 == start:
@@ -88,6 +97,7 @@ class Fast(Protocol):
                     return
             self._data = data
         super().data_received(data)
+        self._data = b""
 
     def _send(self, answer: bytes) -> None:
         self.transport.write(answer)
@@ -97,7 +107,10 @@ class Fast(Protocol):
             self._idle = self.loop.call_later(self.timeout_keep_alive, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone."""
+        """The connection is gone; who went amid a body is counted as on the long way."""
+        if self._codec is not None:
+            self.quick.metrics.answered("", self._codec.name, 499, self.loop.time() - self._since)
+            self._drop()
         if self._idle is not None:
             self._idle.cancel()
         super().connection_lost(exc)
@@ -108,10 +121,56 @@ class Fast(Protocol):
         super()._write(error)
 
     def _wait(self, size: int) -> None:
-        """The rest of the message is still to come: it goes the long way."""
-        if self._codec is not None:
+        """The rest of the message is still to come: it goes the long way, unless it is soon here."""
+        if self._codec is not None and not self._awaits(self._codec, size):
             self._lengthen()
         super()._wait(size)
+
+    def _awaits(self, codec: Codec, size: int) -> bool:
+        """Whether the message's body may come in pieces on the short way, now that it is `size` bytes longer."""
+        if self._share is None:
+            self._share = self.quick.bulk_share(Head(codec, dict(self.headers)))
+            if self._share is None:
+                return False
+            self._since = self.loop.time()
+            self._timer = self.loop.call_later(SOON, self._late)
+        try:
+            self._share.hold(size)
+        except RequestError:
+            return False
+        return True
+
+    def _late(self) -> None:
+        """The body does not come soon: what else there is to be waited for is waited for on the long way."""
+        if self._codec is not None:
+            self._lengthen()
+        super()._late()
+
+    def _let_go(self) -> None:
+        """The body is no longer awaited here."""
+        if self._share is not None:
+            self._share.release()
+            self._share = None
+            # Until now it waited for its client, not for its turn.
+            self.scope["arrived"] = self.loop.time()  # type: ignore[typeddict-unknown-key]
+
+    def _drop(self) -> None:
+        """Nobody answers the message any more."""
+        self._codec = None
+        self._let_go()
+        self._pieces.clear()
+
+    def _refuse(self, error: RequestError) -> None:
+        """Refuse what cannot be received to its end."""
+        if self._codec is not None:
+            self._drop()
+        super()._refuse(error)
+
+    def shutdown(self) -> None:
+        """The server is ending: a message that is half here is let finish, on the long way."""
+        if self._codec is not None:
+            self._lengthen()
+        super().shutdown()
 
     def _calm(self) -> bool:
         """Whether the connection owes nothing and nothing is the matter with it."""
@@ -124,7 +183,7 @@ class Fast(Protocol):
 
     def _may_be_short(self) -> bool:
         """Whether nothing about the connection or the head asks for the long way."""
-        if not self._calm() or self.expect_100_continue or self._size > self.patience.head_bytes:
+        if not self._calm() or self.expect_100_continue or self._has_long_head():
             return False
         parser = self.parser
         return (
@@ -138,7 +197,8 @@ class Fast(Protocol):
     def _lengthen(self) -> None:
         """Send the message the long way after all, as far as it was read."""
         self._codec = None
-        super().on_headers_complete()
+        self._let_go()
+        self._begin()
         for piece in self._pieces:
             super().on_body(piece)
         self._pieces.clear()

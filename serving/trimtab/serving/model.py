@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
+# So many rows are run at the warm-up to learn what a further row takes, where they cannot take longer than this.
+BULK_ROWS, BULK_SECONDS = 256, 0.05
+# What decoding, labels and counting take for a row beside the run, in seconds, about.
+AROUND_SECONDS = 0.3e-6
+
 
 class LoadedModel:
     """A version that passed every check.
@@ -39,6 +44,7 @@ class LoadedModel:
         texts: category fields that only take text (see `explain.text_categories`).
         limits: what its project says about the size of a request, and the page.
         row_seconds: the time of a one-row run, measured at warm-up.
+        more_seconds: that of each row beyond the first, at most.
         matrix: reads rows at once, where all features are numbers.
         prepared: what all its answers have in common.
         card: what the page says about it.
@@ -56,7 +62,7 @@ class LoadedModel:
         self.classes = schema.target.classes
         self.threshold = threshold if len(self.classes) == 2 else None
         self.output = "probabilities" if schema.target.kind == "category" else "value"
-        self.row_seconds = 0.0
+        self.row_seconds = self.more_seconds = 0.0
         self.matrix = Matrix(schema) if schema.single_input and INPUT not in schema.by_name else None
         self.prepared = Prepared(name, version, self.classes)
         self.card = Card()
@@ -77,6 +83,10 @@ class LoadedModel:
                 return found
         result: np.ndarray[Any, Any] = self._session.run(self._outputs, tensors)[0]
         return result
+
+    def seconds(self, n: int) -> float:
+        """About how long a run of n rows takes, with what is done for each row around it; rather too long."""
+        return self.row_seconds + (n - 1) * (self.more_seconds + AROUND_SECONDS)
 
     def bind(self, row: Tensors, expected: np.ndarray[Any, Any]) -> None:
         """Run single rows in buffers of their own from now on, where that gives what a row is known to give."""
@@ -190,7 +200,7 @@ def _warm_up(model: LoadedModel, path: Path) -> None:
         got = model.run(tensors)
         one = {name: tensor[:1] for name, tensor in tensors.items()}
         model.bind(one, model.run(one))
-        model.row_seconds = min(_timed(model, one) for _ in range(5))
+        model.row_seconds = model.more_seconds = min(_timed(model, one) for _ in range(5))
     except Exception as error:
         raise ModelError("the graph fails on its recorded rows", object=model.version, got=str(error)[:300]) from error
     if got.shape != expected.shape:
@@ -209,6 +219,20 @@ def _warm_up(model: LoadedModel, path: Path) -> None:
             expected=f"differences of at most {tolerance:g}",
             got=f"{worst:g}",
         )
+    _time_bulk(model, tensors)
+
+
+def _time_bulk(model: LoadedModel, tensors: Tensors) -> None:
+    """Learn what a row takes among many, where the model is quick and its graph takes any number of rows."""
+    if model.row_seconds * BULK_ROWS > BULK_SECONDS:
+        return
+    many = {name: np.resize(tensor, (BULK_ROWS, *tensor.shape[1:])) for name, tensor in tensors.items()}
+    try:
+        bulk = min(_timed(model, many) for _ in range(3))
+    except Exception as error:  # noqa: BLE001 (no base class; a graph for one row, say, is right as it is)
+        logger.info("%s does not run %d rows: %s", model.version, BULK_ROWS, str(error)[:300])
+        return
+    model.more_seconds = min(model.row_seconds, bulk / BULK_ROWS)
 
 
 def _timed(model: LoadedModel, tensors: Tensors) -> float:

@@ -82,6 +82,7 @@ def run_server(
         StoreUnfit: the store cannot keep the contract.
     """
     if config.workers > 1:
+        gc.enable()  # this process only keeps the others
         from trimtab.serving.workers import run_workers
 
         run_workers(config, settings, on_ready)
@@ -138,8 +139,6 @@ def answer(
     Raises:
         StoreUnfit: the store cannot keep the contract.
     """
-    # Other threads (log, follower, large bodies) may keep the event loop from answering for so long.
-    sys.setswitchinterval(SWITCH_SECONDS)
     store = open_store(config.store, settings, on_error=metrics.store_error)
     log = PredictionLog(config, metrics, hash_key(settings.home))
     app = InferenceApp(config, log, metrics, TokenFile(config.tokens, "feedback"), _site(log, metrics))
@@ -200,9 +199,9 @@ def leave_folder(config: ServerConfig) -> None:
 
 
 def unshipped(config: ServerConfig) -> bool:
-    """Whether this start's spool holds what is not in the store."""
-    folder = config.home / config.name
-    return any(finished(folder / part, abandoned=True) for part in ("log", "labels"))
+    """Whether this start's spool, its workers' included, holds what is not in the store."""
+    folders = [path for path in config.home.iterdir() if path.name.startswith(config.name)]
+    return any(finished(folder / part, abandoned=True) for folder in folders for part in ("log", "labels"))
 
 
 def _site(log: PredictionLog, metrics: Metrics) -> Callable[[InferenceApp], Asgi]:
@@ -329,11 +328,17 @@ async def _announce(follower: Follower | Fixed, ready: Callable[[], None]) -> No
 async def _warm(app: InferenceApp, follower: Follower | Fixed) -> None:
     """Build what is behind feedback and page when the model answers: its imports would hold up the model's start.
 
-    What a server has then stays. The garbage collector need not walk through it again: that takes some hundredths of
-    a second, in which nobody is answered.
+    What a server has then stays. The garbage collector, which the start does without (`cli.app`), need not walk through
+    it again: that takes some hundredths of a second, in which nobody is answered.
     """
     await _looked(follower)
-    await app.warm_site()
+    # From now on other threads (log, follower, large bodies, the page's imports) may keep the event loop from answering
+    # for so long; before, each change from one thread to another only delays the start.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        await app.warm_site()
+    finally:
+        gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -53,6 +53,7 @@ class Protocol(HttpToolsProtocol):
         self._raw: asyncio.Transport | None = None
         self._whole = True  # no message is half received
         self._in_head = True
+        self._begun = False  # the message that is half received has a cycle: the app answers it
         self._size = 0  # bytes of the message that is half received …
         self._silent = 0  # … and those in a row that brought nothing of its body
         self._bodied = False
@@ -138,15 +139,13 @@ class Protocol(HttpToolsProtocol):
         """A message starts."""
         super().on_message_begin()
         self.scope["arrived"] = self.loop.time()  # type: ignore[typeddict-unknown-key]
-        self._whole, self._in_head = False, True
+        self._whole, self._in_head, self._begun = False, True, False
 
     def on_headers_complete(self) -> None:
         """The head is there; a proposal to speak another protocol is passed over, as RFC 9110 lets a server do."""
         self._in_head = False
-        if self._size > self.patience.head_bytes:
-            length = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if length > self.patience.head_bytes:
-                raise _head_too_long(self.patience.head_bytes)
+        if self._has_long_head():
+            raise _head_too_long(self.patience.head_bytes)
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise RequestError(
@@ -154,9 +153,21 @@ class Protocol(HttpToolsProtocol):
                 )
             self._upgrade = True
             return
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have the app answer the message, whose head is there."""
         super().on_headers_complete()
+        self._begun = True
         if self._last:
             self.cycle.keep_alive = False
+
+    def _has_long_head(self) -> bool:
+        """Whether the head, which is there, is longer than allowed; added up only where it could be."""
+        most = self.patience.head_bytes
+        if 0 < self._size <= most:  # 0: it came in one piece with the end of the message before
+            return False
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > most
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
@@ -252,7 +263,7 @@ class Protocol(HttpToolsProtocol):
         self._lingering, self._size = True, 0
         self._stop_timer()
         cycle = self.cycle
-        if not self._whole and not self._in_head and cycle is not None:
+        if not self._whole and self._begun:
             # The broken message is the newest cycle: it is answered here, and its task must not wait for its body.
             if cycle.response_started:
                 self._linger()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
 _BOTH = [("label", False), ("probabilities", False)]
 _BOTH_BINARY = [("label", True), ("probabilities", True)]
+# The JSON before binary data is some hundred bytes; a longer one takes its time.
+_HEAD_BYTES = 4096
 
 
 def decode(model: LoadedModel, body: bytes, call: Call) -> Decoded:
@@ -32,24 +34,50 @@ def decode(model: LoadedModel, body: bytes, call: Call) -> Decoded:
     """
     head, tail = v2_binary.split(body, call.headers)
     payload = parse_object(head, EXAMPLE)
-    name = payload.get("id", call.uuid)
-    if not isinstance(name, str):
-        raise RequestError(400, "`id` is no text", object="id", expected="a string", got=describe(name))
-    wanted = Wanted(name, read_wanted(payload, model))
-    inputs = payload.get("inputs")
-    if model.matrix is not None:
-        read = read_matrix(inputs, model.matrix, model.limits, head, tail)
-        if read is not None:
-            return Decoded({INPUT: read.values}, len(read.values), read.columns, wanted)
-        if tail is not None:
-            tail = v2_binary.Tail(body, len(head))
-    tensors = read_tensors(inputs, model.limits, tail)
+    wanted = _wanted(payload, model, call)
+    found = _matrix(payload, model, head, tail, wanted)
+    if found is not None:
+        return found
+    if tail is not None:
+        tail = v2_binary.Tail(body, len(head))
+    tensors = read_tensors(payload.get("inputs"), model.limits, tail)
     check_text_tensors(tensors, model.texts)
     try:
         records = model.schema.from_tensors(tensors)
     except RequestError as error:
         raise clearer_tensor(error, tensors, model.names) from None
     return decoded(model, records, wanted)
+
+
+def decode_bulk(model: LoadedModel, body: bytes, call: Call) -> Decoded | None:
+    """Read one matrix of numbers that came as bytes and shall be answered so; None for all else.
+
+    Raises:
+        RequestError: 4xx, as `decode`.
+    """
+    head, tail = v2_binary.split(body, call.headers)
+    if tail is None or len(head) > _HEAD_BYTES:
+        return None
+    payload = parse_object(head, EXAMPLE)
+    wanted = _wanted(payload, model, call)
+    return _matrix(payload, model, head, tail, wanted) if all(binary for _, binary in wanted.outputs) else None
+
+
+def _wanted(payload: dict[str, Any], model: LoadedModel, call: Call) -> Wanted:
+    name = payload.get("id", call.uuid)
+    if not isinstance(name, str):
+        raise RequestError(400, "`id` is no text", object="id", expected="a string", got=describe(name))
+    return Wanted(name, read_wanted(payload, model))
+
+
+def _matrix(
+    payload: dict[str, Any], model: LoadedModel, head: bytes, tail: v2_binary.Tail | None, wanted: Wanted
+) -> Decoded | None:
+    """The request read at once, where it is one right matrix of numbers."""
+    if model.matrix is None:
+        return None
+    read = read_matrix(payload.get("inputs"), model.matrix, model.limits, head, tail)
+    return None if read is None else Decoded({INPUT: read.values}, len(read.values), read.columns, wanted)
 
 
 def encode(model: LoadedModel, call: Call, asked: Decoded, said: Prediction) -> Answer:
@@ -94,4 +122,4 @@ def metadata(model: LoadedModel, versions: list[str]) -> dict[str, Any]:
     }
 
 
-CODEC = Codec("v2", decode, encode, binary=True)
+CODEC = Codec("v2", decode, encode, binary=True, decode_bulk=decode_bulk)
