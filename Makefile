@@ -20,7 +20,7 @@ PYTEST_ARGS ?=
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup servers demo grafana test test-slow lint format clean images cluster-up bench-drift bench-judge bench-loop bench-serving cluster-loop
+.PHONY: help setup servers test-servers demo grafana test test-slow lint format clean images cluster-up bench-drift bench-judge bench-loop bench-serving cluster-loop
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 18
@@ -41,8 +41,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 	@echo "== setup: done, try $(BIN)/trimtab --help"
 
-servers: $(STAMP) ## the real servers that tests use, into .servers/ (instant when there)
+servers: $(STAMP) ## the real servers that all tests use, into .servers/ (instant when there)
 	@$(BIN)/python -m tests.servers.install
+
+test-servers: $(STAMP)
+	@$(BIN)/python -m tests.servers.install --without-containers
 
 demo: setup ## the main job: the whole loop on this machine (DEMO_ARGS="--shuffle --seed 1 --out facts.json")
 	@$(BIN)/trimtab demo $(DEMO_ARGS)
@@ -57,7 +60,7 @@ images: ## the container images, tagged by content (REGISTRY=<host/path> pushes 
 cluster-up: ## a kind cluster with everything the loop needs (CLUSTER_ARGS="--no-kind" for the current context)
 	@manifests/cluster-up $(CLUSTER_ARGS)
 
-test: setup servers ## all tests but the long ones, under 10 minutes
+test: setup test-servers ## all tests but the long ones, under 10 minutes
 	@$(BIN)/python -m pytest -q -m "not campaign and not images and not cluster" $(PYTEST_ARGS)
 
 test-slow: setup servers ## the long campaigns, images and cluster tests

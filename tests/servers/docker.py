@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -115,27 +116,32 @@ class Docker:
             raise AssertionError(f"docker {' '.join(words[:6])} … failed (exit {done.returncode}): {said}")
         return done
 
-    def build(self, target: str, *, root: Path = ROOT, again: bool = False) -> str:
+    def build(self, target: str, *, root: Path = ROOT, again: bool = False, options: tuple[str, ...] = ()) -> str:
         """Build one of our images by the script that users run; instant when nothing has changed.
 
         Args:
             target: `server`, `monitor` or `stage`.
             root: the sources.
             again: ask the builder once more, although this object has built the target.
+            options: more of the script's; with them it is asked in any case.
 
         Returns:
             The image's name, `trimtab-<target>:<version>-<12 hex of its id>`.
+
+        Raises:
+            AssertionError: it was not built; with the script's last words.
         """
-        if root == ROOT and not again and target in self._built:
+        usual = root == ROOT and not options
+        if usual and not again and target in self._built:
             return self._built[target]
         script = str(root / "manifests" / "images" / "build.py")
-        words = [sys.executable, script, "--root", str(root), "--network", "host", target]
+        words = [sys.executable, script, "--root", str(root), "--network", "host", *options, target]
         base = self.base()
         words += ["--base", base] if base else []
         done = subprocess.run(words, env=self.environ, capture_output=True, text=True, check=False, timeout=1500)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stderr[-6000:]}"
         name = done.stdout.split()[-1]
-        if root == ROOT:
+        if usual:
             self._built[target] = name
         return name
 
@@ -150,27 +156,20 @@ class Docker:
             self("import", str(archive), f"trimtab-base:{stamp}")
         return f"trimtab-base:{stamp}"
 
-    def identity(self, image: str) -> str:
-        """The id of an image, 64 hex."""
-        said = self("image", "inspect", "--format", "{{.Id}}", image).stdout
-        return said.strip().removeprefix("sha256:")
-
     def size(self, image: str) -> int:
         """Unpacked bytes of an image's layers."""
         return int(self("image", "inspect", "--format", "{{.Size}}", image).stdout)
 
-    def save(self, image: str, path: Path | None = None) -> Path:
-        """An image as a docker-archive tar, for `ctr -n k8s.io images import`; kept by the image's id.
+    def save(self, image: str) -> Path:
+        """An image as a docker-archive tar below `.servers/docker/saved/`, for `ctr -n k8s.io images import`.
+
+        It is made once: an image's name holds its id. Archives of other ids that are half an hour old are removed: they
+        are large.
 
         Args:
-            image: its name; the name goes into the archive.
-            path: the file to write; by default one below `.servers/docker/saved/`, made once. Archives of the
-                same name that are half an hour old are removed: they are large.
+            image: its name, as `build` gives it; the name goes into the archive.
         """
-        if path is not None:
-            self("save", "--output", str(path), image, seconds=900)
-            return path
-        kept = self.folder / "saved" / f"{image.partition(':')[0]}-{self.identity(image)[:12]}.tar"
+        kept = self.folder / "saved" / f"{image.replace(':', '-')}.tar"
         if not kept.exists():
             kept.parent.mkdir(exist_ok=True)
             for older in kept.parent.glob(f"{image.partition(':')[0]}-*.tar"):
@@ -186,14 +185,12 @@ class Docker:
         self, image: str, *command: str, options: tuple[str, ...] = (), check: bool = True, seconds: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a container to its end, without a network unless the options name one, and remove it."""
-        network = () if any(option.startswith("--network") for option in options) else ("--network=none",)
-        return self("run", "--rm", *network, *options, image, *command, check=check, seconds=seconds)
+        return self("run", "--rm", *_apart(options), image, *command, check=check, seconds=seconds)
 
     @contextlib.contextmanager
     def container(self, image: str, *command: str, options: tuple[str, ...] = ()) -> Iterator[str]:
-        """A running container's id; it is removed at the end."""
-        network = () if any(option.startswith("--network") for option in options) else ("--network=none",)
-        started = self("run", "--detach", *network, *options, image, *command).stdout.strip()
+        """A running container's id, without a network unless the options name one; it is removed at the end."""
+        started = self("run", "--detach", *_apart(options), image, *command).stdout.strip()
         try:
             yield started
         finally:
@@ -236,28 +233,26 @@ class Docker:
         raise RuntimeError(f"dockerd did not come up: {log.read_text()[-3000:]}")
 
     def _end(self) -> None:
-        """End the daemon, and wait until its socket is gone."""
-        file = self.folder / "pid"
-        if not file.exists():
+        """End the daemon, by force where it does not end when asked to."""
+        try:
+            number = int((self.folder / "pid").read_text())
+            process = os.pidfd_open(number)
+        except (FileNotFoundError, ProcessLookupError):
             return
-        number = int(file.read_text())
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(number, signal.SIGTERM)
-        deadline = time.monotonic() + _END_SECONDS
-        while time.monotonic() < deadline and _runs(number):
-            time.sleep(0.1)
+        try:
+            for how in (signal.SIGTERM, signal.SIGKILL):
+                signal.pidfd_send_signal(process, how)
+                if select.select([process], [], [], _END_SECONDS)[0]:
+                    break
+        finally:
+            os.close(process)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(number, os.WNOHANG)  # ours, if this session started it
 
 
-def _runs(number: int) -> bool:
-    """Whether a process runs; one of our own children that has ended is collected."""
-    with contextlib.suppress(ChildProcessError):
-        if os.waitpid(number, os.WNOHANG)[0] == number:
-            return False
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _apart(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Options of a container, which has no network where they name none: the daemon has no bridge."""
+    return options if any(option.startswith("--network") for option in options) else ("--network=none", *options)
 
 
 def _client() -> str:

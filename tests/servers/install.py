@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -19,15 +20,19 @@ FOLDER = ROOT / ".servers"
 MINIO = "github.com/minio/minio@v0.0.0-20250907161309-07c3a429bfed"
 
 
-def main(folder: Path = FOLDER) -> int:
-    """Install what is not there; 0 when tests have their servers."""
-    return (
-        minio(folder)
-        or install_prometheus.install(folder / "prometheus")
-        or install_browser.install()
-        or install_docker.install(folder / "docker")
-        or install_kubernetes.install(folder / "kubernetes")
-    )
+def main(folder: Path = FOLDER, containers: bool = True) -> int:
+    """Install what is not there; 0 when tests have their servers.
+
+    Args:
+        folder: where to.
+        containers: also dockerd and Kubernetes, which tests marked `images` and `cluster` use; else kubectl alone.
+    """
+    code = minio(folder) or install_prometheus.install(folder / "prometheus") or install_browser.install()
+    if code:
+        return code
+    if not containers:
+        return install_kubernetes.install_kubectl(folder / "kubernetes")
+    return install_docker.install(folder / "docker") or install_kubernetes.install(folder / "kubernetes")
 
 
 def minio(folder: Path) -> int:
@@ -66,4 +71,6 @@ def minio(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description="Bring the servers that tests use.")
+    parser.add_argument("--without-containers", action="store_true", help="no dockerd, and of Kubernetes kubectl alone")
+    sys.exit(main(containers=not parser.parse_args().without_containers))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from tests.servers import packages
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -37,19 +38,8 @@ def install() -> int:
         return _cannot("TRIMTAB_TEST_CHROMIUM names no program", 2)
     if shutil.which("apt-get") is None:
         return _cannot("no Chromium or Chrome, and no Debian packages here", 2)
-    rights = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if rights and shutil.which("sudo") is None:
-        return _cannot("no Chromium or Chrome, and installing Debian's needs root", 2)
-    print(f"== servers: apt-get install {' '.join(PACKAGES)} (about a minute the first time)", flush=True)
-    commands = (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES])
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in commands:
-        done = subprocess.run(
-            [*rights, "apt-get", *command], env=environment, capture_output=True, text=True, check=False
-        )
-        # An old list may still name a package that can be had; a failed install cannot be worked without.
-        if done.returncode != 0 and command[0] == "install":
-            return _cannot(f"apt-get {command[0]} failed (exit {done.returncode}): {done.stderr.strip()[-500:]}", 1)
+    if said := packages.install(*PACKAGES):
+        return _cannot(f"no Chromium or Chrome: {said}", 1)
     return 0 if find() is not None else _cannot("Debian's package brought no chromium on PATH", 1)
 
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.servers import packages
 from tests.servers.docker import CLIENTS, ROOT, Docker
 
 PACKAGES = ("docker.io", "debootstrap")
@@ -35,17 +36,13 @@ def install(folder: Path) -> int:
     """
     if os.environ.get("TRIMTAB_TEST_DOCKER"):
         return 0
-    if (folder / "base.ready").exists() and (folder / REGISTRY).exists():
-        return 0
     if os.geteuid() != 0:
         return _without("dockerd needs root")
     path = f"{os.environ.get('PATH', '')}:/usr/sbin"
     if shutil.which("dockerd", path=path) is None or not any(map(shutil.which, CLIENTS)):
-        if shutil.which("apt-get") is None:
-            return _without("no dockerd, and no Debian packages here")
-        said = _apt(*PACKAGES)
+        said = packages.install(*PACKAGES)
         if said:
-            return _without(said)
+            return _without(f"no dockerd: {said}")
     return registry(folder) or base(folder)
 
 
@@ -53,35 +50,29 @@ def registry(folder: Path) -> int:
     """A registry to push to, from Debian's package, unpacked."""
     if (folder / REGISTRY).exists():
         return 0
-    if shutil.which("apt-get") is None:
-        return _without(f"no {REGISTRY} to push to, and no Debian packages here")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        said = _run("apt-get", "-q", "download", REGISTRY, cwd=scratch)
+        said = packages.unpack(REGISTRY, Path(scratch))
         if said:
-            _run("apt-get", "update", "-qq")
-            said = _run("apt-get", "-q", "download", REGISTRY, cwd=scratch)
-        packed = next(iter(Path(scratch).glob("*.deb")), Path(scratch))
-        said = said or _run("dpkg", "-x", str(packed), f"{scratch}/root")
-        if said:
-            return _without(said)
+            return _without(f"no {REGISTRY} to push to: {said}")
         (Path(scratch) / "root" / "usr" / "bin" / REGISTRY).replace(folder / REGISTRY)
     return 0
 
 
-def base(folder: Path, pinned: str = "") -> int:
+def base(folder: Path) -> int:
     """Find the pinned base image in a registry, else make one by debootstrap."""
     if (folder / "base.ready").exists():
         return 0
     folder.mkdir(parents=True, exist_ok=True)
-    pinned = pinned or re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(), re.M)[0]
+    pinned = re.findall(r"^ARG BASE=(\S+)", (ROOT / "Dockerfile").read_text(), re.M)[0]
     try:
         with Docker(folder) as docker:
             done = docker("pull", "--quiet", pinned, check=False, seconds=180)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         return _without(str(error))
     if done.returncode != 0:
-        said = (shutil.which("debootstrap", path="/usr/sbin:/usr/bin") is None and _apt("debootstrap")) or _make(folder)
+        lacks = shutil.which("debootstrap", path="/usr/sbin:/usr/bin") is None
+        said = (lacks and packages.install("debootstrap")) or _make(folder)
         if said:
             return _without(said)
     (folder / "base.ready").write_text("base.tar\n" if done.returncode else f"{pinned}\n")
@@ -94,47 +85,17 @@ def _make(folder: Path) -> str:
     print(f"== servers: debootstrap {SUITE}, since no registry was reached (about a minute)", flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         root = Path(scratch) / "root"
-        said = _run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(root))
+        said = packages.run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(root))
         if said:
             return said
         for unused in UNUSED:
             for path in (root / unused).glob("*"):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         made = Path(scratch) / "base.tar"
-        said = _run("tar", "-C", str(root), "-cf", str(made), ".")
+        said = packages.run("tar", "-C", str(root), "-cf", str(made), ".")
         if not said:
             made.replace(folder / "base.tar")
     return said
-
-
-def _apt(*packages: str) -> str:
-    """Install Debian's packages; what went wrong, empty when nothing did."""
-    print(f"== servers: apt-get install {' '.join(packages)}", flush=True)
-    # A package that starts its daemon at once would start one that nobody asked for.
-    install = ("install", "-y", "-qq", "--no-install-recommends", *packages)
-    said = _run("apt-get", *install, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
-    if said:
-        _run("apt-get", "update", "-qq")
-        said = _run("apt-get", *install, DEBIAN_FRONTEND="noninteractive", RUNLEVEL="1")
-    return said
-
-
-def _run(*command: str, cwd: str | None = None, **environment: str) -> str:
-    """A command's last words where it failed, else nothing."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, "PATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode == 0:
-        return ""
-    words = (done.stderr or done.stdout).strip().splitlines()
-    return f"`{' '.join(command[:4])}` failed: {words[-1] if words else f'exit {done.returncode}'}"
 
 
 def _without(why: str) -> int:

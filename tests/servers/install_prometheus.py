@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from tests.servers import packages
 
 PACKAGE = "prometheus"
 ALERTMANAGER = "github.com/prometheus/alertmanager/cmd/{}@v0.28.1"
@@ -67,15 +68,7 @@ def _cannot(why: str, code: int) -> int:
 def _unpack(build: Path) -> str:
     """Prometheus and promtool out of Debian's package; what went wrong, empty when nothing did."""
     print(f"== servers: apt-get download {PACKAGE} (19 MB, nothing is installed)", flush=True)
-    said = _run(build, "apt-get", "-q", "download", PACKAGE)
-    if said:
-        # No package lists on this machine, or stale ones: fresh ones of our own, since the system's are root's.
-        for part in ("lists/partial", "cache/archives/partial"):
-            (build / part).mkdir(parents=True)
-        apt = ("apt-get", "-q", "-o", f"Dir::State::lists={build}/lists", "-o", f"Dir::Cache={build}/cache")
-        said = _run(build, *apt, "update") or _run(build, *apt, "download", PACKAGE)
-    packed = sorted(build.glob(f"{PACKAGE}_*.deb"))
-    said = said or _run(build, "dpkg", "-x", str(packed[-1]), str(build / "root"))
+    said = packages.unpack(PACKAGE, build)
     for program in () if said else PROGRAMS_OF_DEBIAN:
         (build / "root/usr/bin" / program).replace(build / program)
     return said
@@ -83,23 +76,6 @@ def _unpack(build: Path) -> str:
 
 def _build(build: Path) -> str:
     """Alertmanager and amtool by Go; what went wrong, empty when nothing did."""
-    packages = [ALERTMANAGER.format(program) for program in sorted(PROGRAMS_OF_GO)]
-    print(f"== servers: go install {' '.join(packages)} (about 90 seconds the first time)", flush=True)
-    return _run(build, "go", "install", *packages, GOBIN=str(build), CGO_ENABLED="0")
-
-
-def _run(folder: Path, *command: str, **environment: str) -> str:
-    """A command's last words where it failed, else nothing."""
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
-    if done.returncode == 0:
-        return ""
-    words = (done.stderr or done.stdout).strip().splitlines()
-    return f"`{' '.join(command)}` failed: {words[-1] if words else f'exit {done.returncode}'}"
+    modules = [ALERTMANAGER.format(program) for program in sorted(PROGRAMS_OF_GO)]
+    print(f"== servers: go install {' '.join(modules)} (about 90 seconds the first time)", flush=True)
+    return packages.run("go", "install", *modules, folder=build, environment={"GOBIN": str(build), "CGO_ENABLED": "0"})

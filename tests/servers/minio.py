@@ -72,7 +72,7 @@ class MinioServer:
         command = [str(BINARY), "server", "--quiet", "--address", f"127.0.0.1:{port}", str(self._folder / "data")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, preexec_fn=_die_with_parent
+                command, env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent
             )
 
     def _wait(self) -> bool:
@@ -86,7 +86,7 @@ class MinioServer:
         return False
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """No server outlives tests that were killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -12,12 +11,12 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-import pytest
 import yaml
 from tests.servers import install_prometheus
-from tests.servers.minio import _die_with_parent, free_port
+from tests.servers.fixtures import without
+from tests.servers.minio import die_with_parent, free_port
 
 FOLDER = Path(__file__).resolve().parents[2] / ".servers" / "prometheus"
 _READY_SECONDS = 60.0
@@ -27,15 +26,7 @@ T = TypeVar("T")
 def program(name: str) -> Path:
     """One of `prometheus`, `promtool`, `alertmanager`, `amtool`; without it the test skips, and fails in CI."""
     found = install_prometheus.find(FOLDER).get(name)
-    return found or without(name)
-
-
-def without(name: str) -> NoReturn:
-    """Where a program is missing: skip with the reason shown, and fail where CI counts on it."""
-    why = f"no {name} to test with: run `make servers`, or set TRIMTAB_PROMETHEUS_BIN=<folder>"
-    if os.environ.get("CI"):
-        pytest.fail(why)
-    pytest.skip(why)
+    return found or without(f"no {name} to test with: run `make servers`, or set TRIMTAB_PROMETHEUS_BIN=<folder>")
 
 
 class Server:
@@ -64,7 +55,7 @@ class Server:
             self.url = f"http://127.0.0.1:{chosen}"
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
-                    self.command(chosen), cwd=self.folder, stdout=log, stderr=log, preexec_fn=_die_with_parent
+                    self.command(chosen), cwd=self.folder, stdout=log, stderr=log, preexec_fn=die_with_parent
                 )
             if self._ready():
                 return

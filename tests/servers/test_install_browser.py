@@ -33,13 +33,15 @@ def test_a_browser_that_is_there_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_debian_s_is_installed_where_none_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, calls = tmp_path / "bin", tmp_path / "calls"
-    make = f'echo "$@" >> {calls}; [ "$1" = update ] || {{ echo > {place}/chromium; /bin/chmod +x {place}/chromium; }}'
-    program(place, "apt-get", make)
+    # Its lists are old at first.
+    install = f"[ -e {place}/lists ] || exit 100; echo > {place}/chromium; /bin/chmod +x {place}/chromium"
+    update = f'echo "$@" >> {calls}; if [ "$1" = update ]; then echo > {place}/lists; exit; fi'
+    program(place, "apt-get", f"{update}\n{install}")
     program(place, "sudo", 'shift; exec "$@"')
     monkeypatch.setenv("PATH", str(place))
     assert install_browser.install() == 0
     assert install_browser.install() == 0
-    assert [line.split()[0] for line in calls.read_text().splitlines()] == ["update", "install"]
+    assert [line.split()[0] for line in calls.read_text().splitlines()] == ["install", "update", "install"]
 
 
 @pytest.mark.parametrize("apt", [False, True])

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+from tests.servers.fixtures import without
 from tests.servers.kubernetes import node
 from tests.servers.kubernetes.api_server import ApiServer
 from tests.servers.kubernetes.cluster import BIN, Cluster
@@ -30,13 +30,6 @@ def lacking(programs: tuple[str, ...] = _PROGRAMS) -> str:
     """Why there is no Kubernetes to test with; empty when there is."""
     missing = [p for p in programs if not (BIN / p).exists()]
     return f"no {', '.join(missing)}: run `make servers`, or set TRIMTAB_TEST_KUBECONFIG=<file>" if missing else ""
-
-
-def without(why: str) -> NoReturn:
-    """Where there is none: skip with the reason shown, and fail where CI counts on it."""
-    if os.environ.get("CI"):
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 def given(folder: Path) -> Cluster | None:

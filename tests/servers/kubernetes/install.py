@@ -17,9 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.servers import packages
 from tests.servers.kubernetes import crds
 
 HERE = Path(__file__).resolve().parent
+KUBECTL = "k8s.io/kubernetes/cmd/kubectl"
 COREDNS = "github.com/coredns/coredns@v1.14.7"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet")
 # What a node needs besides: the package of Debian's that brings each program.
@@ -66,6 +68,21 @@ def install(folder: Path) -> int:
     return code
 
 
+def install_kubectl(folder: Path) -> int:
+    """Bring kubectl alone, which tells what the manifests make: all that tests without a cluster take; 0 when there."""
+    if (folder / "bin" / "kubectl").exists():
+        return 0
+    if shutil.which("go") is None:
+        return _cannot("no Go toolchain was found, and kubectl is built with it: Go 1.26 (https://go.dev/dl)", 2)
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as build:
+        print(f"== servers: kubectl {version()} with Go (about 2 minutes the first time)", flush=True)
+        if said := _go(HERE, "build", _flags(), "-o", f"{build}/kubectl", KUBECTL, GOFLAGS="-mod=readonly"):
+            return _cannot(said, 1)
+        (Path(build) / "kubectl").replace(folder / "bin" / "kubectl")
+    return 0
+
+
 def _programs(folder: Path) -> int:
     done = folder / "version"
     if done.exists() and done.read_text() == stamp():
@@ -89,11 +106,7 @@ def _programs(folder: Path) -> int:
 
 def _build(folder: Path) -> str:
     with tempfile.TemporaryDirectory(dir=folder) as build:
-        flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version()}"
-        flags += f" -X k8s.io/client-go/pkg/version.gitVersion={version()}"
-        for part, value in zip(("gitMajor", "gitMinor"), version()[1:].split("."), strict=False):
-            flags += f" -X k8s.io/component-base/version.{part}={value}"
-        made = _go(HERE, "build", f"-ldflags={flags}", "-o", f"{build}/", "tool", GOFLAGS="-mod=readonly")
+        made = _go(HERE, "build", _flags(), "-o", f"{build}/", "tool", GOFLAGS="-mod=readonly")
         made = made or _go(HERE, "build", "-ldflags=-s -w", "-o", f"{build}/pause", "./pause")
         made = made or _go(Path(build), "install", "-ldflags=-s -w", COREDNS, GOBIN=build)
         if made:
@@ -104,6 +117,15 @@ def _build(folder: Path) -> str:
         for program in (*PROGRAMS, "coredns", "pause"):
             (Path(build) / program).replace(folder / "bin" / program)
     return ""
+
+
+def _flags() -> str:
+    """The linker's flags that tell programs which version they are."""
+    flags = f"-s -w -X k8s.io/component-base/version.gitVersion={version()}"
+    flags += f" -X k8s.io/client-go/pkg/version.gitVersion={version()}"
+    for part, value in zip(("gitMajor", "gitMinor"), version()[1:].split("."), strict=False):
+        flags += f" -X k8s.io/component-base/version.{part}={value}"
+    return f"-ldflags={flags}"
 
 
 def _go(where: Path, *args: str, **environ: str) -> str:
@@ -124,16 +146,8 @@ def _packages() -> None:
             "   (without them the tests still have the API server; those of the node are reported as not run)"
         )
         return
-    print(f"== servers: {command}", flush=True)
-    if _quietly(*command.split()) and (_quietly("apt-get", "update") or _quietly(*command.split())):
-        print(f"== servers: `{command}` failed: tests of a node will be reported as not run")
-
-
-def _quietly(*command: str) -> int:
-    # RUNLEVEL=1: no package starts a service of its own, the tests start containerd themselves.
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    quiet = subprocess.DEVNULL
-    return subprocess.run(command, env=env, stdin=quiet, stdout=quiet, check=False).returncode
+    if said := packages.install(*missing):
+        print(f"== servers: {said}: tests of a node will be reported as not run")
 
 
 def _cannot(why: str, code: int) -> int:

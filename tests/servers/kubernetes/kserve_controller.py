@@ -3,7 +3,7 @@
 What it stands for was read in KServe's sources and seen on a real one: names, canaries filled in from the stable
 predictor, their pods taken from the stable one's, weights for canaries that have an available pod, orphans removed,
 pods rolled whenever labels or annotations of the resource change. It has no webhooks (so it refuses nothing), no
-autoscaler of its own, and by default no storage-initializer: the server is given the storageUri itself.
+autoscaler of its own, and no storage-initializer: the server is given the storageUri in place of `/mnt/models`.
 
 Its Deployments are real. Where nothing runs them `played_pods` does; on a whole node the node does.
 """
@@ -56,7 +56,6 @@ class KServeController:
     Args:
         client: an administrator's client of the API.
         namespaces: whose resources.
-        direct: the server is given the storageUri in place of `/mnt/models`, since no storage-initializer runs.
         every: seconds between two looks.
 
     Attributes:
@@ -64,10 +63,10 @@ class KServeController:
         trouble: what the last look failed with; empty when it did not.
     """
 
-    def __init__(self, client: ApiClient, namespaces: Sequence[str], direct: bool = True, every: float = 0.1) -> None:
+    def __init__(self, client: ApiClient, namespaces: Sequence[str], every: float = 0.1) -> None:
         self.api = KubernetesApi(client, manager=MANAGER)
         self.faults, self.trouble = Faults(), ""
-        self._namespaces, self._direct, self._every = list(namespaces), direct, every
+        self._namespaces, self._every = list(namespaces), every
         self._applied: dict[str, Object] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="kserve-controller", daemon=True)
@@ -173,9 +172,8 @@ class KServeController:
         container = json.loads(json.dumps(runtime["spec"]["containers"][0]).replace("{{.Name}}", name))
         container = merged(container, {key: model[key] for key in _CONTAINER if model.get(key)})
         container["name"] = model.get("name") or container["name"]
-        if self._direct:
-            given = f"--bundle={model['storageUri']}"
-            container["args"] = [given if a == "--bundle=/mnt/models" else a for a in container["args"]]
+        given = f"--bundle={model['storageUri']}"
+        container["args"] = [given if a == "--bundle=/mnt/models" else a for a in container["args"]]
         return {
             "containers": [container],
             "volumes": copy.deepcopy(runtime["spec"].get("volumes") or []),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -88,8 +90,9 @@ class Sandbox:
     def stop(self) -> None:
         """End everything inside, and with it every mount and interface; then remove the cgroups."""
         if self._first is not None:
-            with contextlib.suppress(ProcessLookupError):
-                subprocess.run(["kill", "-KILL", str(self._pid)], check=False, capture_output=True)
+            if self._pid:  # 0, where it did not start, would be all of this session's own processes
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, signal.SIGKILL)
             self._first.stop()
             self._first = None
         _remove_leftovers(self.place)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.servers.fixtures import without
 from tests.servers.kubernetes import archive, crds, fixtures, install
 
 
@@ -33,6 +34,17 @@ def test_without_go_it_names_the_way_round(
     assert not (tmp_path / "kubernetes").exists()
 
 
+def test_kubectl_alone_is_left_alone_or_asks_for_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert install.install_kubectl(tmp_path / "kubernetes") == 2
+    assert "kubectl is built with it" in capsys.readouterr().err
+    (tmp_path / "kubernetes" / "bin").mkdir(parents=True)
+    (tmp_path / "kubernetes" / "bin" / "kubectl").touch()
+    assert install.install_kubectl(tmp_path / "kubernetes") == 0
+
+
 def test_without_root_the_packages_are_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -57,7 +69,7 @@ def test_tests_without_it_never_skip_silently(monkeypatch: pytest.MonkeyPatch) -
     assert "make servers" in fixtures.described()
     monkeypatch.setenv("CI", "true")
     with pytest.raises(pytest.fail.Exception, match="make servers"):
-        fixtures.without(fixtures.lacking())
+        without(fixtures.lacking())
 
 
 def test_an_archive_names_its_images(tmp_path: Path) -> None:
