@@ -3,6 +3,7 @@
 #   make images                      all three into the local daemon, tagged by their content
 #   make images REGISTRY=… WHEELS=…  pushed, the stage image printed by digest
 #
+# The labels of version and revision come from there: as arguments they would make layers anew that did not change.
 # No `# syntax=` line: it would pull a front end. Secrets `ca` (a CA bundle) and `pip` (pip's configuration) are
 # optional, for networks that need them; docs/images.md has every argument.
 
@@ -11,6 +12,7 @@ ARG BASE=python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028
 
 # --- What every image starts from: no pip, nothing setuid, a numeric user, an empty virtual environment. ---------------
 FROM ${BASE} AS runtime
+LABEL org.opencontainers.image.licenses="Apache-2.0"
 RUN python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
  && python3 -m venv --without-pip /opt/trimtab \
  && rm -f /usr/local/bin/pip* /usr/local/bin/idle* /usr/local/bin/wheel \
@@ -57,7 +59,7 @@ COPY components components
 COPY pipelines pipelines
 COPY serving serving
 COPY monitoring monitoring
-RUN python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-index --no-build-isolation -w /wheels .
+RUN python -m hatchling build -t wheel -d /wheels
 
 # --- Dependencies, one layer each, straight into the image: a copy from another stage would take the disk twice. --------
 FROM runtime AS server-libraries
@@ -102,12 +104,8 @@ RUN --mount=type=bind,from=tools,source=/opt/build,target=/opt/build \
     --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=manifests/images/own,target=/steps \
     sh /steps/install server /wheels
-ARG VERSION=0 REVISION=unknown
 LABEL org.opencontainers.image.title="trimtab-server" \
-      org.opencontainers.image.description="Trimtab's model server: KServe's V1 and V2 REST protocol" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.description="Trimtab's model server: KServe's V1 and V2 REST protocol"
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8080 9091
@@ -120,12 +118,8 @@ RUN --mount=type=bind,from=tools,source=/opt/build,target=/opt/build \
     --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,source=manifests/images/own,target=/steps \
     sh /steps/install monitor /wheels
-ARG VERSION=0 REVISION=unknown
 LABEL org.opencontainers.image.title="trimtab-monitor" \
-      org.opencontainers.image.description="Trimtab's watch, retrain hook and commands" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.description="Trimtab's watch, retrain hook and commands"
 USER 10001:10001
 WORKDIR /tmp
 EXPOSE 8090 9092 9095
@@ -141,12 +135,8 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=pip --mount=type=cache,targ
     --mount=type=bind,source=manifests/images/own,target=/steps \
     --mount=type=bind,source=manifests/images/wheels,target=/more \
     sh /steps/install stage /wheels /more
-ARG VERSION=0 REVISION=unknown
 LABEL org.opencontainers.image.title="trimtab-stage" \
-      org.opencontainers.image.description="Trimtab's pipeline stages" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.licenses="Apache-2.0"
+      org.opencontainers.image.description="Trimtab's pipeline stages"
 USER 10001:10001
 WORKDIR /tmp
 # A stage ends; there is nothing to ask.

@@ -10,6 +10,7 @@ import argparse
 import configparser
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -27,6 +28,9 @@ INPUTS = (
     *("components", "pipelines", "serving", "monitoring", "examples/digits/project.yaml"),
 )
 PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+LABEL = "org.opencontainers.image"
+# A host with or without a port, then a path of lower-case words; on Docker Hub the path alone.
+PLACE = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?")
 
 
 class Refused(Exception):
@@ -45,9 +49,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--root", type=Path, default=ROOT, help="the sources; by default these")
     chosen = parser.parse_args(arguments)
     try:
-        unknown = [image for image in chosen.images if image not in IMAGES]
-        if unknown:
-            raise Refused(f"no such image: {', '.join(unknown)}; there are {', '.join(IMAGES)}")
+        _check(chosen)
         with _wheels(chosen.wheels, chosen.root), tempfile.TemporaryDirectory() as folder:
             for image in chosen.images or IMAGES:
                 name = build(image, chosen, Path(folder))
@@ -61,19 +63,43 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _check(chosen: argparse.Namespace) -> None:
+    """Refuse now what would fail after minutes of building."""
+    unknown = [image for image in chosen.images if image not in IMAGES]
+    if unknown:
+        raise Refused(f"no such image: {', '.join(unknown)}; there are {', '.join(IMAGES)}")
+    if not (chosen.root / "Dockerfile").is_file():
+        raise Refused(f"--root {chosen.root} holds no Dockerfile")
+    if chosen.registry and not PLACE.fullmatch(chosen.registry):
+        raise Refused(
+            f"REGISTRY={chosen.registry} names no place for images: expected host/path in lower case, "
+            "without https://, tag or digest, for example registry.example.org/ml"
+        )
+    ask = [_program(), "version"]
+    try:
+        asked = subprocess.run(ask, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise Refused(f"{ask[0]} cannot be run: {error.strerror}") from None
+    if asked.returncode:
+        said = next(iter(asked.stderr.splitlines()), f"exit {asked.returncode}")
+        raise Refused(f"`{shlex.join(ask)}`: {said} Start Docker, or name a daemon: DOCKER_HOST=<address>")
+
+
 def build(image: str, chosen: argparse.Namespace, scratch: Path) -> str:
     """Build one target; its name, tagged by what it holds."""
     version = tomllib.loads((chosen.root / "pyproject.toml").read_text())["project"]["version"]
-    arguments = {"VERSION": version, "REVISION": _revision(chosen.root)}
-    arguments |= {"BASE": chosen.base} if chosen.base else {}
-    arguments |= {"TORCH_INDEX": chosen.torch_index} if chosen.torch_index else {}
+    arguments = {"BASE": chosen.base, "TORCH_INDEX": chosen.torch_index}
+    labels = {"version": version, "revision": _revision(chosen.root)}
     words = ["build", "--target", image, "--iidfile", str(scratch / image), *_secrets(scratch)]
     words += ["--network", chosen.network] if chosen.network else []
-    words += [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]
+    words += [part for name, value in arguments.items() if value for part in ("--build-arg", f"{name}={value}")]
+    words += [part for name, value in labels.items() for part in ("--label", f"{LABEL}.{name}={value}")]
     # Named without a value: docker takes it from its own environment, and keeps it out of image and cache key.
     for name in (*PROXIES, *(name.upper() for name in PROXIES)):
         words += ["--build-arg", name] if os.environ.get(name) else []
     docker(*words, str(chosen.root), to=sys.stderr, env={**os.environ, "DOCKER_BUILDKIT": "1"})
+    if not (scratch / image).is_file():
+        raise Refused(f"{_program()} does not say what it built: a client with Docker's `build --iidfile` is needed")
     identity = (scratch / image).read_text().strip()
     name = f"trimtab-{image}:{version}-{identity.removeprefix('sha256:')[:12]}"
     docker("tag", identity, name)
@@ -84,21 +110,39 @@ def push(name: str, registry: str) -> str:
     """Push an image; its name by digest, `registry/trimtab-stage@sha256:…`."""
     there = f"{registry.rstrip('/')}/{name}"
     docker("tag", name, there)
-    docker("push", "--quiet", there)
-    digests = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", there).split()
+    try:
+        docker("push", "--quiet", there, to=sys.stderr)
+    except subprocess.CalledProcessError:
+        host = registry.partition("/")[0]
+        raise Refused(
+            f"{there} was not pushed, docker says above why: is {host} a registry that this machine reaches, "
+            f"and are you logged in there (docker login {host})?"
+        ) from None
+    known = docker("image", "inspect", "--format", "{{range .RepoDigests}}{{println .}}{{end}}", there).split()
+    digests = {name: digest for name, _, digest in (one.partition("@") for one in known)}
     repository = there.rpartition(":")[0]
-    return next(digest for digest in digests if digest.startswith(f"{repository}@"))
+    # Docker leaves out the name of its own hub.
+    digest = digests.get(repository) or digests.get(repository.removeprefix("docker.io/"))
+    if digest is None:
+        raise Refused(f"{there} was pushed, and its digest is not known: docker lists {', '.join(known) or 'none'}")
+    return f"{repository}@{digest}"
 
 
 def docker(*words: str, to: IO[str] | None = None, env: dict[str, str] | None = None) -> str:
-    """Run docker (or the program that the variable DOCKER names); what it says."""
-    program = os.environ.get("DOCKER", "docker")
-    if shutil.which(program) is None:
-        raise Refused(f"no {program} on PATH: install Docker, or name a program that builds: DOCKER=<program>")
+    """Run docker; what it says."""
+    command = [_program(), *words]
     done = subprocess.run(
-        [program, *words], check=True, stdin=subprocess.DEVNULL, stdout=to or subprocess.PIPE, env=env, text=True
+        command, check=True, stdin=subprocess.DEVNULL, stdout=to or subprocess.PIPE, env=env, text=True
     )
     return done.stdout or ""
+
+
+def _program() -> str:
+    """The client: docker, or the program that the variable DOCKER names."""
+    program = os.environ.get("DOCKER") or "docker"
+    if shutil.which(program) is None:
+        raise Refused(f"no {program} on PATH: install Docker, or name a program that builds: DOCKER=<program>")
+    return program
 
 
 def _revision(root: Path) -> str:
@@ -124,7 +168,12 @@ def _secrets(scratch: Path) -> list[str]:
     pip = configparser.RawConfigParser()
     named = os.environ.get("PIP_CONFIG_FILE")
     files = [named] if named else ["/etc/pip.conf", "~/.pip/pip.conf", "~/.config/pip/pip.conf"]
-    pip.read(Path(file).expanduser() for file in files)
+    try:
+        pip.read(Path(file).expanduser() for file in files)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        # The lines after the first quote the file, which may hold a password.
+        said = str(error).splitlines()[0]
+        raise Refused(f"pip's configuration ({', '.join(files)}) cannot be read: {said}") from None
     given = {name: os.environ.get(f"PIP_{name.upper().replace('-', '_')}") for name in ("index-url", "extra-index-url")}
     for name, value in given.items():
         if value:
@@ -145,13 +194,16 @@ def _wheels(folder: str, root: Path) -> Iterator[None]:
     found = sorted(source.glob("*.whl")) if folder else []
     if folder and not found:
         raise Refused(f"WHEELS={folder} holds no *.whl")
-    put: list[Path] = []
+    put = [place / wheel.name for wheel in found if source.resolve() != place.resolve()]
+    if there := [wheel.name for wheel in put if wheel.exists()]:
+        raise Refused(f"{place} has a {there[0]} of its own already: remove it, or leave it out of WHEELS={folder}")
     try:
-        put += [Path(shutil.copy(wheel, place)) for wheel in found if wheel.resolve().parent != place.resolve()]
+        for wheel in put:
+            shutil.copy(source / wheel.name, wheel)
         yield
     finally:
         for wheel in put:
-            wheel.unlink()
+            wheel.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pipelines.conftest import QUICK, until
 from tests.servers.docker import ROOT, Docker
 
 from trimtab.core import runs, settings, signing
@@ -26,19 +27,6 @@ HARDENED = (
     *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--memory=768m", "--pids-limit=128"),
     *("--tmpfs", "/tmp:size=64m"),
 )
-PROJECT = """
-name: quick
-task: {kind: classification, target: species}
-data: {source: {sklearn: iris}, folds: 2}
-fields:
-  sepal_length: {kind: number}
-  sepal_width: {kind: number}
-  petal_length: {kind: number}
-  petal_width: {kind: number}
-candidates:
-  linear: {params: {epochs: 4}}
-gates: {beats_baseline: true}
-"""
 
 
 @dataclass(frozen=True)
@@ -74,6 +62,17 @@ def open_to_all(folder: Path) -> None:
             path.chmod(path.stat().st_mode | 0o055)
 
 
+def healthy(docker: Docker, container: str, seconds: float = 60.0) -> None:
+    """Wait until a container's health check passes; it may not end meanwhile."""
+
+    def passes() -> bool:
+        said = docker("inspect", "--format", "{{.State.Running}} {{.State.Health.Status}}", container).stdout
+        assert said.startswith("true"), docker("logs", container).stderr
+        return said.strip().endswith(" healthy")
+
+    until(passes, seconds)
+
+
 def containers_run(docker: Docker, image: str, key: str, folder: Path) -> str:
     """The pipeline of a project in containers; what the runner printed."""
     words = [sys.executable, "-m", "tests.images.in_containers", key, image, str(folder)]
@@ -94,7 +93,7 @@ def trained(docker: Docker, tmp_path_factory: pytest.TempPathFactory) -> Trained
     for made in (folder / "store", artifacts):
         made.mkdir(parents=True)
     file = place / "project.yaml"
-    file.write_text(PROJECT)
+    file.write_text(QUICK)
     mine = settings.load({"TRIMTAB_HOME": str(folder), "TRIMTAB_TRUSTED_KEYS": str(folder / "trusted")})
     signing.ensure_keypair(mine)
     store = open_store((folder / "store").as_uri())

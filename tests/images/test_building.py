@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from manifests.images.build import INPUTS
+from tests.images.conftest import IMAGES
 from tests.pipelines.conftest import until
 from tests.servers.docker import ROOT, Docker
 from tests.servers.install_docker import REGISTRY
@@ -40,16 +42,16 @@ http: {{addr: "127.0.0.1:{port}"}}
 
 def sources(folder: Path) -> Path:
     """A copy of everything that goes into the images."""
-    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder)
-    (folder / "examples" / "digits").mkdir(parents=True)
-    shutil.copy(ROOT / "examples/digits/project.yaml", folder / "examples/digits/")
-    for name in ("components", "pipelines", "serving", "monitoring", "manifests/images"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "rules.yml"))
+    for name in INPUTS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "rules.yml"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
     return folder
 
 
-@pytest.mark.parametrize("image", ["server", "monitor", "stage"])
+@pytest.mark.parametrize("image", IMAGES)
 def test_a_change_of_code_takes_seconds(docker: Docker, image: str, tmp_path: Path) -> None:
     docker.build(image)
     root = sources(tmp_path)
@@ -67,32 +69,34 @@ def test_a_change_of_code_takes_seconds(docker: Docker, image: str, tmp_path: Pa
     assert min(seconds) < SECONDS
 
 
-def test_a_user_s_wheel_goes_into_the_stage_image(docker: Docker, tmp_path: Path) -> None:
-    folder = tmp_path / "wheels"
+def wheel(folder: Path, *requires: str) -> Path:
+    """A folder with a wheel of one module, as a user would have it."""
     folder.mkdir()
-    with zipfile.ZipFile(folder / "mine_of_ours-1.0-py3-none-any.whl", "w") as wheel:
-        wheel.writestr("mine_of_ours.py", "ANSWER = 42\n")
+    required = "".join(f"Requires-Dist: {package}\n" for package in requires)
+    with zipfile.ZipFile(folder / "mine_of_ours-1.0-py3-none-any.whl", "w") as packed:
+        packed.writestr("mine_of_ours.py", "ANSWER = 42\n")
         info = "mine_of_ours-1.0.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: mine-of-ours\nVersion: 1.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    (tmp_path / "root").mkdir()
+        packed.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: mine-of-ours\nVersion: 1.0\n{required}")
+        packed.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(f"{info}/RECORD", "")
+    return folder
+
+
+def test_a_user_s_wheel_goes_into_the_stage_image(docker: Docker, tmp_path: Path) -> None:
     root = sources(tmp_path / "root")
-    script = [sys.executable, str(root / "manifests/images/build.py"), "--root", str(root), "--network", "host"]
-    base = ["--base", docker.base()] if docker.base() else []
-    done = subprocess.run(
-        [*script, *base, "--wheels", str(folder), "stage"],
-        env=docker.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    name = done.stdout.split()[-1]
+    name = docker.build("stage", root=root, options=("--wheels", str(wheel(tmp_path / "wheels"))))
     assert name != docker.build("stage")
-    assert docker.run(name, "python3", "-c", "import mine_of_ours; print(mine_of_ours.ANSWER)").stdout.strip() == "42"
+    show = "import mine_of_ours as mine, os; print(mine.ANSWER, os.path.exists(mine.__cached__))"
+    assert docker.run(name, "python3", "-c", show).stdout.split() == ["42", "True"]
     assert "mine-of-ours" in docker.run(name, "cat", "/usr/share/trimtab/sbom.cdx.json").stdout
     docker("rmi", "--force", name)
+
+
+def test_a_wheel_that_cannot_be_installed_makes_no_image(docker: Docker, tmp_path: Path) -> None:
+    docker.build("stage")
+    folder = wheel(tmp_path / "wheels", "trimtab<0")
+    with pytest.raises(AssertionError, match="trimtab<0"):
+        docker.build("stage", root=sources(tmp_path / "root"), options=("--wheels", str(folder)))
 
 
 @contextlib.contextmanager

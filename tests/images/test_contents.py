@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 from tests.images.conftest import IMAGES
@@ -102,12 +101,3 @@ def test_its_bill_of_materials_names_what_it_holds(docker: Docker, image: str, h
     ).stdout.split()
     missing = {re.sub(r"[-_.]+", "-", name).lower() for name in listed} - versions.keys() - {"trimtab"}
     assert missing == set()
-
-
-def test_only_what_the_build_names_is_sent_to_it(docker: Docker, tmp_path: Path) -> None:
-    ignored = (ROOT / ".dockerignore").read_text().split()
-    assert "*" in ignored
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M)
-    sources = {word for line in copied for word in line.split()}
-    allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
-    assert {s for s in sources if not any(s == a or s.startswith(f"{a}/") for a in allowed)} == set()

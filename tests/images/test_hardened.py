@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.images.conftest import HARDENED, PROJECT, Trained, open_to_all
-from tests.pipelines.conftest import until
+from tests.images.conftest import HARDENED, IMAGES, Trained, healthy, open_to_all
+from tests.pipelines.conftest import QUICK, until
 from tests.servers.docker import Docker
 from tests.servers.minio import free_port
 
@@ -23,17 +23,25 @@ pytestmark = pytest.mark.images
 WRITES = "for place in / /opt /usr /etc /home /var; do touch $place/x 2>/dev/null && echo $place; done; touch /tmp/x"
 
 
-@pytest.mark.parametrize("image", ["server", "monitor", "stage"])
+@pytest.mark.parametrize("image", IMAGES)
 def test_nothing_but_tmp_can_be_written(docker: Docker, image: str) -> None:
     done = docker.run(docker.build(image), "-c", WRITES, options=("--entrypoint=sh", *HARDENED))
     assert done.stdout == ""
 
 
-def test_the_limits_hold(docker: Docker) -> None:
-    greedy = docker.run(
-        docker.build("server"), "-c", "x = bytearray(2**30)", options=("--entrypoint=python3", *HARDENED), check=False
-    )
-    assert greedy.returncode in (1, 137)
+@pytest.mark.parametrize(
+    ("greedy", "code", "said"),
+    [
+        ("x = bytearray(2**30)", 137, ""),
+        ("import os, signal\nwhile True: os.fork() or signal.pause()", 1, "BlockingIOError"),
+    ],
+    ids=["memory", "processes"],
+)
+def test_the_limits_hold(docker: Docker, greedy: str, code: int, said: str) -> None:
+    options = ("--entrypoint=python3", *HARDENED)
+    done = docker.run(docker.build("server"), "-c", greedy, options=options, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
 
 
 def test_the_server_serves_what_was_trained_in_containers(docker: Docker, trained: Trained, tmp_path: Path) -> None:
@@ -56,13 +64,7 @@ def test_the_server_serves_what_was_trained_in_containers(docker: Docker, traine
     )
     words = ("quick", "--port", str(port), "--metrics-port", str(metrics), "--flush-seconds", "0.2")
     with docker.container(docker.build("server"), *words, options=options) as container:
-
-        def ready() -> bool:
-            said = docker("inspect", "--format", "{{.State.Running}} {{.State.Health.Status}}", container).stdout
-            assert said.startswith("true"), docker("logs", container).stderr
-            return said.strip().endswith(" healthy")
-
-        until(ready, 60)
+        healthy(docker, container)
         expected = json.loads(next((tmp_path / "store").rglob("expected.json")).read_text())
         assert expected
         body = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]}).encode()
@@ -99,13 +101,7 @@ def test_the_monitor_watches_and_answers_its_health_check(docker: Docker, traine
     )
     words = ("watch", "quick", "--metrics-port", str(port))
     with docker.container(docker.build("monitor"), *words, options=options) as container:
-
-        def healthy() -> bool:
-            said = docker("inspect", "--format", "{{.State.Running}} {{.State.Health.Status}}", container).stdout
-            assert said.startswith("true"), docker("logs", container).stderr
-            return said.strip().endswith(" healthy")
-
-        until(healthy, 90)
+        healthy(docker, container, 90)
 
 
 def test_the_doctor_runs_in_it(docker: Docker) -> None:
@@ -120,7 +116,7 @@ def test_the_stage_image_runs_a_compiled_component_by_its_own_command(docker: Do
     from trimtab.pipelines.compile import compile_project
 
     out = tmp_path / "quick.yaml"
-    compile_project(parse_project(PROJECT, "quick.yaml"), out)
+    compile_project(parse_project(QUICK, "quick.yaml"), out)
     spec = next(yaml.safe_load_all(out.read_text()))
     container = spec["deploymentSpec"]["executors"]["exec-ingest"]["container"]
     shown = docker.run(

@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from manifests.images import requirements
+from manifests.images import build, requirements
 from manifests.images.own import sbom
 from tests.servers.docker import ROOT
 
@@ -30,11 +30,14 @@ Version: 1
 """
 # A docker that writes down what it was asked, and builds nothing.
 DOCKER = """#!/bin/sh
+if [ "$1" = version ]; then exec test -z "$NO_DAEMON"; fi
 echo "$@" >> {calls}
+case "$1" in push) if [ -n "$NO_REGISTRY" ]; then exit 1; fi ;; esac
 while [ $# -gt 0 ]; do case "$1" in
   --iidfile) echo sha256:0123456789abcdef > "$2" ;;
   src=*|id=pip,src=*) cat "${{1#id=pip,src=}}" > {calls}.pip ;;
-  inspect) echo "example.org/other@sha256:1"; echo "r.example/ml/trimtab-server@sha256:2" ;;
+  inspect) echo "example.org/other@sha256:1"; echo "r.example/ml/trimtab-server@sha256:2"
+           echo "ann/trimtab-server@sha256:3" ;;
 esac; shift; done
 """
 
@@ -69,6 +72,9 @@ def test_a_registry_gets_them_and_gives_the_digest(tmp_path: Path) -> None:
     done, calls = make(tmp_path, "--registry", "r.example/ml/", "server")
     assert done.stdout.split() == ["server", "r.example/ml/trimtab-server@sha256:2"], done.stderr
     assert [call.split()[0] for call in calls] == ["build", "tag", "tag", "push", "image"]
+    # Docker shows what is on its own hub without the hub's name.
+    done, _ = make(tmp_path, "--registry", "docker.io/ann", "server")
+    assert done.stdout.split() == ["server", "docker.io/ann/trimtab-server@sha256:3"], done.stderr
 
 
 def test_a_machine_s_own_ways_travel_as_secrets(tmp_path: Path) -> None:
@@ -84,16 +90,36 @@ def test_a_machine_s_own_ways_travel_as_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(("sever",), "there are server, monitor, stage"), (("--wheels", "/nonexistent"), "holds no *.whl")],
+    ("arguments", "environment", "said"),
+    [
+        (("sever",), {}, "there are server, monitor, stage"),
+        (("--wheels", "/nonexistent"), {}, "holds no *.whl"),
+        (("--root", "/nonexistent"), {}, "holds no Dockerfile"),
+        (("--registry", "https://r.example/ml"), {}, "expected host/path in lower case, without https://"),
+        (("--registry", "r.example/ML"), {}, "expected host/path in lower case"),
+        (("--registry", "r.example/ml:1"), {}, "without https://, tag or digest"),
+        ((), {"DOCKER": "/nonexistent/docker"}, "DOCKER=<program>"),
+        (("server",), {"DOCKER": "true"}, "does not say what it built"),
+        ((), {"NO_DAEMON": "1"}, "Start Docker, or name a daemon: DOCKER_HOST=<address>"),
+        ((), {"PIP_CONFIG_FILE": str(SCRIPT)}, "cannot be read"),
+    ],
 )
-def test_mistakes_are_a_sentence(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
-    done, calls = make(tmp_path, *arguments)
-    assert (done.returncode, calls) == (2, [])
+def test_mistakes_are_a_sentence_before_anything_is_built(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    done, calls = make(tmp_path, *arguments, **environment)
+    assert (done.returncode, calls) == (2, []), done.stderr
     assert said in done.stderr
-    done, _ = make(tmp_path, DOCKER=str(tmp_path / "none"))
-    assert done.returncode == 2
-    assert "DOCKER=<program>" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_push_that_fails_names_the_registry(tmp_path: Path) -> None:
+    done, _ = make(tmp_path, "--registry", "r.example/ml", "server", NO_REGISTRY="1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "docker login r.example" in done.stderr
+    done, _ = make(tmp_path, "--registry", "r.example/ml", "monitor")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "its digest is not known" in done.stderr
 
 
 def test_wheels_are_there_for_the_build_alone(tmp_path: Path) -> None:
@@ -105,6 +131,19 @@ def test_wheels_are_there_for_the_build_alone(tmp_path: Path) -> None:
     done, _ = make(tmp_path, "--wheels", str(folder), "server")
     assert done.returncode == 0, done.stderr
     assert sorted(place.iterdir()) == before
+
+
+def test_a_wheel_that_is_there_already_is_kept(tmp_path: Path) -> None:
+    root, folder = tmp_path / "root", tmp_path / "wheels"
+    place = root / "manifests" / "images" / "wheels"
+    for wheels in (place, folder):
+        wheels.mkdir(parents=True)
+        (wheels / "mine-1-py3-none-any.whl").write_text(wheels.name)
+    (root / "Dockerfile").touch()
+    done, calls = make(tmp_path, "--root", str(root), "--wheels", str(folder), "server")
+    assert (done.returncode, calls) == (2, [])
+    assert "has a mine-1-py3-none-any.whl of its own" in done.stderr
+    assert (place / "mine-1-py3-none-any.whl").read_text() == "wheels"
 
 
 def test_each_image_installs_its_extras() -> None:
@@ -138,3 +177,14 @@ def test_the_base_image_is_pinned_and_nothing_else_is_pulled() -> None:
     assert sources - stages == {"${BASE}", "scratch"}
     assert "# syntax" not in file.lstrip("#! ").splitlines()[0]
     assert not re.search(r"^ADD |curl |wget ", file, re.M)
+
+
+def test_only_what_the_build_names_is_sent_to_it_and_counts_as_its_source() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert "*" in ignored
+    allowed = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert {*build.INPUTS} == {"Dockerfile", ".dockerignore", *allowed}
+    file = (ROOT / "Dockerfile").read_text()
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+) \S+$", file, re.M) for word in line.split()}
+    mounted = set(re.findall(r"--mount=type=bind,source=([^,]+)", file))
+    assert {s for s in copied | mounted if not any(s == a or s.startswith(f"{a}/") for a in allowed)} == set()

@@ -19,10 +19,11 @@ REST = ("matplotlib/mpl-data/sample_data", "sqlalchemy/testing")
 # Headers and static libraries: of use to a compiler alone, and there is none.
 TORCH = ("include", "share/cmake", "test", "bin/protoc*", "bin/*test*", "lib/*.a")
 # Packages whose own tests are a part worth having back.
-TESTED = ("joblib", "matplotlib", "networkx", "numpy", "onnx", "pandas", "patsy", "plotly", "river", "scipy", "sklearn")
-TESTED += ("statsmodels", "sympy", "nltk", "fsspec", "torchmetrics")
+TESTED = (
+    *("fsspec", "joblib", "matplotlib", "networkx", "nltk", "numpy", "onnx", "pandas", "patsy", "plotly", "river"),
+    *("scipy", "sklearn", "statsmodels", "sympy", "torchmetrics"),
+)
 ONNX = ("backend/test", "test")
-KEPT = {"numpy/_core/tests/_natype.py", "numpy/testing/tests"}
 
 
 def main(image: str) -> None:
