@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import random
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from benchmarks.cluster.gateway import Backend, Gateway, references
+from benchmarks.cluster.gateway import Backend, Gateway
 from benchmarks.cluster.load import Load, Row
+from benchmarks.cluster.waiting import until
 from tests.servers.kubernetes.cluster import Cluster
 from tests.servers.kubernetes.kserve_controller import KServeController, path
 from tests.servers.kubernetes.played_pods import PlayedPods
@@ -27,6 +27,8 @@ from trimtab.monitoring.kserve.observe import Patience
 MODEL = "demand"
 RUNTIME = Path(__file__).resolve().parents[2] / "manifests" / "serving" / "runtime-v1.yaml"
 PATIENCE = Patience(settle=0.6, grace=1.0, deadline=30.0)
+# Pause between two steps of the actuator, seconds.
+LOOK = 0.05
 ROW = Row({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
 
 
@@ -37,16 +39,15 @@ class PodsGateway(Gateway):
         super().__init__(cluster, namespace, MODEL)
         self._pods = pods
 
-    def _read(self) -> tuple[Backend, ...]:
-        route = KubernetesApi(self._api).get(f"{path(self.namespace, 'httproutes')}/{self.route}") or {}
-        return tuple(Backend(ref["name"], "", 8080, int(ref.get("weight", 1))) for ref in references(route))
+    def _address(self, service: str) -> str:
+        return ""
 
     def choose(self) -> Backend | None:
         chosen = super().choose()
         addresses = self._pods.endpoints(chosen.name) if chosen is not None else []
         if chosen is None or not addresses:
             return None
-        return Backend(chosen.name, random.choice(addresses), chosen.port, chosen.weight)
+        return replace(chosen, host=random.choice(addresses), port=8080)
 
 
 @dataclass
@@ -79,13 +80,14 @@ class RolloutWorld:
 
     def until(self, done: Callable[[], object], what: str, seconds: float = 60.0) -> None:
         """Let the actuator act until something holds."""
-        deadline = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < deadline, (
-                f"{what}: {self.actuator.words(MODEL)} {self.kserve.trouble}\n{self.logs()}"
-            )
+
+        def look() -> bool:
+            if done():
+                return True
             self.act()
-            time.sleep(0.05)
+            return False
+
+        until(look, seconds, what, lambda: f"{self.actuator.words(MODEL)} {self.kserve.trouble}\n{self.logs()}", LOOK)
 
     def settle(self, what: str = "it does not settle", seconds: float = 60.0) -> None:
         """Let it act until everything is as the ledger says."""
@@ -111,10 +113,7 @@ class RolloutWorld:
     def load(self, rate: float = 50.0) -> Iterator[Load]:
         """Requests through the gateway for as long as the block lasts."""
         with PodsGateway(self.cluster, self.namespace, self.pods) as gateway:
-            deadline = time.monotonic() + 30
-            while gateway.choose() is None:
-                assert time.monotonic() < deadline, "the gateway has no route"
-                time.sleep(0.05)
+            until(gateway.choose, 30, "a route of the gateway", every=LOOK)
             with Load(gateway.url, MODEL, [ROW], rate) as load:
                 yield load
 

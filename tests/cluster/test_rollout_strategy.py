@@ -1,4 +1,4 @@
-"""What a cluster can do is asked of a real API: KServe's CRD with and without canaries, and none at all."""
+"""What a cluster can do is asked of a real API (KServe's CRD with and without canaries, and none), or seen on it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.cluster.rollout_world import MODEL, RolloutWorld
 from tests.servers.kubernetes.cluster import CRDS, Cluster
 from tests.servers.kubernetes.processes import wait_until
 
 from trimtab.monitoring.kserve.api import KubernetesApi
+from trimtab.monitoring.kserve.observe import Patience
 from trimtab.monitoring.kserve.strategy import choose
+from trimtab.monitoring.places import read_place
 
 pytestmark = pytest.mark.cluster
 GROUP = "serving.kserve.io"
@@ -68,3 +71,20 @@ def test_without_kserve_that_is_said(cluster_api: Cluster, namespace: str) -> No
         found = choose(OtherGroup(client, "nobody.example.com"), namespace)
     assert found.kind == "none"
     assert "not installed" in found.why
+
+
+def test_without_routes_a_version_replaces_another_with_one_change(world: RolloutWorld) -> None:
+    world.kserve.faults.no_routes = True
+    world.actuator = world.fresh(patience=Patience(settle=0.3, grace=0.5, deadline=30))
+    first, second = world.publish(1, replicas=2), world.publish(2, replicas=2)
+    world.say("promoted", first)
+    world.until(lambda: "no HTTPRoute" in world.actuator.cannot_split(MODEL), "it is noticed")
+    world.settle()
+    world.say("promoted", second)
+    world.settle()
+    live = world.live()
+    assert (live.stable.version, live.canary) == (second, None)
+    assert len(world.deployments()) == 1
+    told = read_place(world.place.store, MODEL)
+    assert told is not None
+    assert (told["strategy"], "HTTPRoute" in told["why"]) == ("replace", True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.monitoring.kserve.observe import Deployed, Patience, deployments, trouble, weights
+from trimtab.monitoring.kserve.observe import Deployed, Patience, Trouble, deployments, trouble, weights
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PATIENCE = Patience(settle=1, grace=60, deadline=600)
@@ -91,6 +91,22 @@ def test_pods_that_cannot_be_made_and_pods_that_never_become_ready() -> None:
     assert trouble([pod(5)], Deployed("d", 1, 1), NOW, PATIENCE) is None
 
 
+def test_a_version_that_is_tried_has_to_come_up_whole_in_time() -> None:
+    def told(seconds: float, *, tried: bool) -> Trouble | None:
+        some = Deployed("d", 3, 2, unavailable_since=NOW - timedelta(seconds=seconds))
+        return trouble([], some, NOW, PATIENCE, tried=tried)
+
+    assert told(599, tried=True) is None
+    assert told(601, tried=True) == Trouble("2 of its 3 pods became ready in 601 s", True)
+    assert told(601, tried=False) is None, "one that has served is not given up for a pod"
+    stuck = pod(700, containerStatuses=[waiting("ImagePullBackOff")])
+    for tried in (False, True):
+        some = Deployed("d", 3, 2, unavailable_since=NOW - timedelta(seconds=601))
+        found = trouble([stuck], some, NOW, PATIENCE, tried=tried)
+        assert found is not None
+        assert found.lasting is tried
+
+
 def route(generation: int, seen: int, **shares: int) -> dict[str, Any]:
     refs = [{"name": name, "weight": weight} for name, weight in shares.items()]
     parents = [{"conditions": [{"type": "Accepted", "status": "True", "observedGeneration": seen}]}]
@@ -120,3 +136,30 @@ def test_only_pods_of_the_present_template_are_available() -> None:
     assert deployments(Found(d=deployment(2, 2)), "ns", "m")["d"].available == 2
     assert deployments(Found(d=deployment(2, 1)), "ns", "m")["d"].available == 1
     assert deployments(Found(d=deployment(1, 2)), "ns", "m")["d"].available == 0
+
+
+def test_since_when_pods_lack_is_not_when_those_before_began_to_answer() -> None:
+    """A Deployment that has answered for a day gets a new template: Available stays True, of the pods before."""
+
+    def since(observed: int, available: int, able: str, moved: str) -> datetime | None:
+        conditions = [
+            {"type": "Available", "status": able, "lastTransitionTime": "2026-11-21T12:00:00Z"},
+            {"type": "Progressing", "status": moved, "lastUpdateTime": "2026-11-22T11:59:30Z"},
+        ]
+        found = {
+            "metadata": {"name": "d", "generation": 2, "creationTimestamp": "2026-11-20T12:00:00Z"},
+            "spec": {"replicas": 1, "progressDeadlineSeconds": 300},
+            "status": {
+                "observedGeneration": observed,
+                "availableReplicas": 1,
+                "updatedReplicas": available,
+                "conditions": conditions,
+            },
+        }
+        return deployments(Found(d=found), "ns", "m")["d"].unavailable_since
+
+    assert since(1, 1, "True", "True") is None, "what its controller has not seen yet says nothing"
+    assert since(2, 1, "True", "True") is None
+    assert since(2, 0, "True", "True") == datetime(2026, 11, 22, 11, 59, 30, tzinfo=UTC)
+    assert since(2, 0, "True", "False") == datetime(2026, 11, 22, 11, 54, 30, tzinfo=UTC)
+    assert since(2, 1, "False", "True") == datetime(2026, 11, 21, 12, 0, tzinfo=UTC)

@@ -47,7 +47,6 @@ class Look:
     seen: Seen
     deployed: dict[str, Deployed] = field(default_factory=dict)
     pods: list[Object] = field(default_factory=list)
-    routed: bool = False
 
 
 class KServe:
@@ -151,14 +150,14 @@ class KServe:
         isvc.check_names(model, self.namespace)
         if state.champion is None:
             return Told(self._place, words=("nothing is promoted yet",), done=True)
-        for attempt in range(_TRIES):
+        for _ in range(_TRIES - 1):
             try:
                 return self._step(model, state)
             except ApiError as error:
                 # Somebody wrote in between: what was decided on is no more.
-                if error.status != 409 or error.fields or attempt == _TRIES - 1:
+                if error.status != 409 or error.fields:
                     raise
-        raise AssertionError("unreachable")
+        return self._step(model, state)
 
     def _step(self, model: str, state: ledger.State) -> Told:
         found = self.api.get(isvc.path(self.namespace, model))
@@ -233,8 +232,10 @@ class KServe:
     def _settle_on(self, path: str, body: Object | None) -> None:
         """Bring a small object of ours to what it should be, or away; one that another made is left alone."""
         found = self.api.get(path)
+        if found is not None and not _has(found, {"metadata": {"labels": disruption.LABELS}}):
+            return
         if body is None:
-            if found is not None and _has(found, {"metadata": {"labels": disruption.LABELS}}):
+            if found is not None:
                 self.api.delete(path)
         elif found is None or not _has(found, body):
             self.api.apply(path, body, force=True)
@@ -257,7 +258,7 @@ class KServe:
         shares = {versions[s]: w for s, w in weights.items() if s in versions} if weights is not None else None
         seen = Seen(available, shares, self._has_stood(model, (marks, shares, found["metadata"]["generation"])))
         pods = observe.pods(self.api, self.namespace, model)
-        return Look(found, live, seen, deployed, pods, routes is not None)
+        return Look(found, live, seen, deployed, pods)
 
     def _has_stood(self, model: str, now: tuple[str, Mapping[str, int] | None, int]) -> bool:
         """Whether the weights have been the same for long enough; a gateway that lags behind begins the wait anew."""
@@ -326,13 +327,14 @@ class KServe:
                 continue
             mine = [pod for pod in look.pods if observe.pod_version(pod) == track.version]
             deployed = look.deployed.get(isvc.deployment_name(model, track.name))
-            trouble = observe.trouble(mine, deployed, now, self.patience)
+            tried = track is look.live.canary
+            trouble = observe.trouble(mine, deployed, now, self.patience, tried=tried)
             if trouble is None:
                 continue
             words.append(f"{track.version}: {trouble.words}")
             # A champion that has served is not given up for its cluster's trouble.
             fresh = state.at is not None and (now - state.at).total_seconds() < 2 * self.patience.deadline
-            if trouble.lasting and (track is look.live.canary or fresh):
+            if trouble.lasting and (tried or fresh):
                 lasting[track.version] = trouble.words
         self._troubles[model] = lasting
         return words + ([said] if said else [])

@@ -167,10 +167,10 @@ def _client() -> Any:
     except config.ConfigException:
         try:
             config.load_kube_config(client_configuration=settings)
-        except (config.ConfigException, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - one that is no YAML, or a list, is found out by whatever breaks
             raise ProjectError(
                 "no Kubernetes API is known here",
-                got=str(error)[:300],
+                got=f"{type(error).__name__}: {' '.join(str(error).split())}"[:300],
                 hint="run the hook in a pod with a ServiceAccount, or name a file with KUBECONFIG",
             ) from None
     settings.retries = 2  # pyright: ignore[reportAttributeAccessIssue] - its stub knows None alone

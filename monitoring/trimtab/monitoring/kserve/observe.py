@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from trimtab.core.records import parse_time
-from trimtab.monitoring.kserve.api import Api, Object
+from trimtab.monitoring.kserve.api import MANAGER, Api, Object
 from trimtab.monitoring.kserve.inference_service import GROUP, version_of
 
 ROUTES = "/apis/gateway.networking.k8s.io/v1/namespaces/{}/httproutes"
@@ -39,7 +39,8 @@ class Deployed:
         available: pods that answer, of the present template.
         version: the version that its pods are made for; empty where KServe does not say.
         failing: why its pods cannot be made (quota, Pod Security), and since when; else empty.
-        unavailable_since: since when too few pods answer; None while enough do.
+        unavailable_since: since when too few pods of the present template answer; None while enough do, and while that
+            is not known.
     """
 
     name: str
@@ -94,18 +95,32 @@ def _deployed(found: Object) -> Deployed:
     template = ((spec.get("template") or {}).get("metadata") or {}).get("annotations") or {}
     # Pods of the template before may answer too; only those of this one are this version.
     available = min(int(status.get("availableReplicas") or 0), int(status.get("updatedReplicas") or 0))
-    failure, able = conditions.get("ReplicaFailure", {}), conditions.get("Available", {})
-    since = None
-    if not current or available < 1 or able.get("status") == "False":
-        since = parse_time(able.get("lastTransitionTime") or found["metadata"]["creationTimestamp"])
+    failure = conditions.get("ReplicaFailure", {})
     return Deployed(
         name=found["metadata"]["name"],
         wanted=wanted,
         available=available if current else 0,
         version=version_of(str(template.get(SOURCE) or "")),
         failing=str(failure.get("message") or "") if failure.get("status") == "True" else "",
-        unavailable_since=since,
+        unavailable_since=_short_since(found, available) if current else None,
     )
+
+
+def _short_since(found: Object, available: int) -> datetime | None:
+    """Since when a Deployment has too few pods of its present template."""
+    conditions = {c["type"]: c for c in (found.get("status") or {}).get("conditions") or []}
+    able, moved = conditions.get("Available"), conditions.get("Progressing")
+    if able is None:
+        return parse_time(found["metadata"]["creationTimestamp"])
+    if able["status"] == "False":
+        return parse_time(able["lastTransitionTime"])
+    if available or moved is None:
+        return None
+    # Pods of the template before answer, and may have for weeks: what counts is when the present one got on last.
+    since = parse_time(moved["lastUpdateTime"])
+    if moved["status"] == "False":  # Kubernetes' own deadline is over, and it says since when
+        since -= timedelta(seconds=int(found["spec"].get("progressDeadlineSeconds", 600)))
+    return since
 
 
 def pods(api: Api, namespace: str, model: str) -> list[Object]:
@@ -170,7 +185,9 @@ def _taken_up(route: Object) -> bool:
     )
 
 
-def trouble(found: Iterable[Object], deployed: Deployed | None, now: datetime, patience: Patience) -> Trouble | None:
+def trouble(
+    found: Iterable[Object], deployed: Deployed | None, now: datetime, patience: Patience, *, tried: bool = False
+) -> Trouble | None:
     """Why a version does not serve; None where it does, or nothing is known yet.
 
     Args:
@@ -178,20 +195,23 @@ def trouble(found: Iterable[Object], deployed: Deployed | None, now: datetime, p
         deployed: its Deployment.
         now: the present moment.
         patience: how long is waited.
+        tried: it has to come up whole, in time; of a version that serves one pod that answers is enough, and the
+            others are told and waited for.
     """
-    serves = deployed is not None and deployed.available > 0
-    if deployed is not None and deployed.failing and not serves:
-        old = deployed.unavailable_since is not None and _age(deployed.unavailable_since, now) > patience.grace
-        return Trouble(f"its pods cannot be made: {deployed.failing}", old)
+    since = deployed.unavailable_since if deployed is not None else None
+    short = _age(since, now) if since is not None else 0.0
+    late = short > patience.deadline
+    answers = deployed.available if deployed is not None else 0
+    in_vain = not answers or (tried and late)
+    if deployed is not None and deployed.failing:
+        return Trouble(f"its pods cannot be made: {deployed.failing}", short > patience.grace and in_vain)
     said = [one for pod in found if (one := _of_pod(pod, now, patience)) is not None]
     if said:
         worst = max(said, key=lambda one: one.lasting)
-        # Where another pod of the version answers, one that does not is told and waited for.
-        return Trouble(worst.words, worst.lasting and not serves)
-    if deployed is not None and deployed.unavailable_since is not None and not serves:
-        age = _age(deployed.unavailable_since, now)
-        if age > patience.deadline:
-            return Trouble(f"no pod of it has become ready in {age:.0f} s", True)
+        return Trouble(worst.words, (worst.lasting or late) and in_vain)
+    if deployed is not None and late and in_vain:
+        ready = f"{answers} of its {deployed.wanted} pods" if answers else "no pod of it"
+        return Trouble(f"{ready} became ready in {short:.0f} s", True)
     return None
 
 
@@ -241,8 +261,6 @@ def changed_by_hand(found: Object) -> list[str]:
     ...     "fieldsV1": {"f:spec": {"f:canary": {}}}}]}})
     ['spec.canary was changed by kubectl-edit at 2026-11-22T10:00:00Z']
     """
-    from trimtab.monitoring.kserve.api import MANAGER
-
     ours = (
         ("f:spec", "f:canary"),
         ("f:spec", "f:predictor", "f:name"),

@@ -1,11 +1,22 @@
 """What to write next, so that the cluster comes to serve what the ledger says. Pure, and therefore safe to repeat.
 
 One write at a time, each from what is there now and never from memory, so that the process may die before or after
-any of them:
+any of them. The states, by what the resource says; the stable version is S, another is V:
 
-- a version that is tried: dark (0 %) → as many pods as the stable one → its share;
-- a version that takes over: dark → as many pods → 100 % → wait for weights and pods → promoted, pods untouched;
-- a version that leaves: 0 % → wait for the weights → removed.
+| the resource | the ledger says | comes next, once … | if that does not come |
+|---|---|---|---|
+| nothing | S serves | S | told: there is nothing to go back to |
+| S | V is tried, or takes over | V beside it, 0 %, in the dark | – |
+| S, V 0 % | V is in the shadow | nothing | pods late: refused; judge undecided in time: rejected |
+| S, V | V is tried at p % | as many pods; p %, once all of V's answer; nothing, once the weights stand | the same |
+| S, V | V serves | as many pods; 100 %, once all of V's answer; V alone, once the weights stand | pods late: refused |
+| S, V | S serves, V left | 0 %; S alone, once the weights stand | told, and waited for: S answers |
+| S, V | S serves, W is tried | the same, then W | the same |
+
+A line's writes come one after the other, and each is left out where it is done. `refused` and `rejected` are entries
+that the controller writes into the ledger (pods late: `observe.Patience`; judge undecided: `rollout.max_minutes`); the
+ledger then says that S serves, which is the way back from everywhere. Weights that do not come are the gateway's
+trouble, no version's: what answers goes on answering, and it is told what is waited for.
 
 The order is measured: a promotion straight from 10 % fails requests, and so does removing a canary that has a share.
 """
