@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.cluster.test_doctor_cluster import as_it_was
 from tests.manifests.kustomize import MANIFESTS, Manifest
 from tests.servers.kubernetes.cluster import Cluster, kubectl_program
 
@@ -84,6 +85,9 @@ def test_namespaces_secrets_and_overlay_twice(up: Up) -> None:
     settings = next(m for name, m in before["configmaps", up.ours].items() if name.startswith("trimtab-settings-"))
     assert settings["data"]["TRIMTAB_STAGE_IMAGE"] == IMAGES["STAGE_IMAGE"]
     assert settings["data"]["TRIMTAB_KUBEFLOW_NAMESPACE"] == up.runs
+    assert settings["data"]["KF_PIPELINES_ENDPOINT"] == f"https://ml-pipeline-auth.{up.runs}:8443"
+    (receiver, *_) = up.get("alertmanagerconfigs", up.ours)["trimtab"]["spec"]["receivers"]
+    assert receiver["webhookConfigs"][0]["url"] == f"http://trimtab-hook.{up.ours}.svc:8090/alerts"
     # No value was on a command line or in what was printed.
     for name in ("trimtab-s3-hook", "trimtab-tokens"):
         secret = up.secret(name, up.ours)
@@ -166,35 +170,28 @@ def test_a_job_that_differs_is_made_anew(up: Up) -> None:
     assert container["image"] == changed["MONITOR_IMAGE"]
 
 
-def test_kserves_settings_keep_what_is_not_ours(cluster_api: Cluster) -> None:
+def sourced(cluster: Cluster, folder: Path, line: str, text: str) -> subprocess.CompletedProcess[str]:
+    """A line with the script's own functions; `text` is its standard input."""
+    return subprocess.run(
+        ["bash", "-c", f'source "{MANIFESTS / "cluster-up"}"; {line}'], input=text,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECONFIG": str(cluster.kubeconfig),
+             "KUBECTL": kubectl_program()},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def test_kserves_settings_keep_what_is_not_ours(cluster_api: Cluster, tmp_path: Path) -> None:
     # The file names namespace kserve: a copy of it goes into one of the test's own.
     with cluster_api.namespace() as name:
         theirs = {"deploy": '{"defaultDeploymentMode": "Knative"}', "ingress": "{}", "logger": '{"image": "some"}'}
         one = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "inferenceservice-config"}, "data": theirs}
-        cluster_api.kubectl(
-            "apply",
-            "--server-side",
-            "--field-manager=kserve",
-            "-n",
-            name,
-            "-f",
-            "-",
-            input=yaml.safe_dump(one),
-            check=True,
-        )
+        released = sourced(cluster_api, tmp_path, f"release -n {name} -f -", yaml.safe_dump(one))
+        assert released.returncode == 0, released.stderr
         for file in ("config", "rights"):
             text = (MANIFESTS / "cluster" / "kserve" / f"{file}.yaml").read_text()
             text = text.replace("namespace: kserve", f"namespace: {name}")
-            cluster_api.kubectl(
-                "apply",
-                "--server-side",
-                "--force-conflicts",
-                "--field-manager=trimtab",
-                "-f",
-                "-",
-                input=text,
-                check=True,
-            )
+            done = sourced(cluster_api, tmp_path, "apply -f -", text)
+            assert done.returncode == 0, done.stderr
         done = cluster_api.kubectl("get", "configmap", "inferenceservice-config", "-n", name, "-o", "json", check=True)
         found = json.loads(done.stdout)["data"]
     assert json.loads(found["deploy"]) == {"defaultDeploymentMode": "Standard"}
@@ -204,16 +201,31 @@ def test_kserves_settings_keep_what_is_not_ours(cluster_api: Cluster) -> None:
     assert found["logger"] == theirs["logger"]
 
 
+def test_kserves_storage_container_stays_its_own(cluster_api: Cluster, tmp_path: Path) -> None:
+    formats = [{"prefix": "s3://"}, {"prefix": "hdfs://"}]
+    container = {"name": "storage-initializer", "image": "kserve/storage-initializer:some"}
+    one = {
+        "apiVersion": "serving.kserve.io/v1alpha1", "kind": "ClusterStorageContainer", "metadata": {"name": "default"},
+        "spec": {"container": container, "supportedUriFormats": formats},
+    }  # fmt: skip
+    with as_it_was(cluster_api, "clusterstoragecontainer", "default"):
+        cluster_api.kubectl("delete", "clusterstoragecontainer", "default", "--ignore-not-found", check=True)
+        released = sourced(cluster_api, tmp_path, "release -f -", yaml.safe_dump(one))
+        assert released.returncode == 0, released.stderr
+        done = sourced(cluster_api, tmp_path, 'apply -f "$HERE/cluster/kserve/storage.yaml"', "")
+        assert done.returncode == 0, done.stderr
+        found = cluster_api.kubectl("get", "clusterstoragecontainer", "default", "-o", "json", check=True)
+        spec = json.loads(found.stdout)["spec"]
+    assert spec["supportedUriFormats"] == formats
+    assert spec["container"]["image"] == container["image"]
+    assert spec["container"]["securityContext"]["runAsNonRoot"] is True
+
+
 def test_cluster_wide_files_are_valid(cluster_api: Cluster) -> None:
-    for file in ("gateway/class.yaml", "kserve/storage.yaml"):
+    for words in (("-f", str(MANIFESTS / "cluster/gateway/class.yaml")), ("-k", str(MANIFESTS / "policies"))):
         cluster_api.kubectl(
-            "apply", "--dry-run=server", "--server-side", "--force-conflicts", "--validate=strict",
-            "-f", str(MANIFESTS / "cluster" / file), check=True,
-        )  # fmt: skip
-    cluster_api.kubectl(
-        "apply", "--dry-run=server", "--server-side", "--force-conflicts", "--validate=strict",
-        "-k", str(MANIFESTS / "policies"), check=True,
-    )  # fmt: skip
+            "apply", "--dry-run=server", "--server-side", "--force-conflicts", "--validate=strict", *words, check=True
+        )
 
 
 def test_without_images_it_says_what_is_missing(up: Up) -> None:

@@ -154,6 +154,22 @@ def test_where_runs_execute_the_hook_may_look_and_no_more(cluster_api: Cluster) 
         assert [one for one in surplus if can(cluster_api, who, runs, *one)] == []
 
 
+def test_in_a_profile_the_hook_may_submit_and_no_more(cluster_api: Cluster, namespace: str) -> None:
+    built = of_kind(documents(overlay("base", namespace, ["kfp-profile"])), *KINDS)
+    cluster_api.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(built), check=True)
+    kinds = [f"{kind}.pipelines.kubeflow.org" for kind in ("pipelines", "experiments", "runs")]
+    may = [*[(verb, kind) for verb in ("get", "list", "create") for kind in kinds], ("terminate", kinds[-1])]
+    may_not = [
+        *[(verb, kind) for verb in ("update", "delete", "archive") for kind in kinds],
+        ("retry", kinds[-1]),
+        ("create", "jobs.pipelines.kubeflow.org"),
+        *[(verb, "workflows.argoproj.io") for verb in ("create", "patch", "delete")],
+    ]
+    who = f"system:serviceaccount:{namespace}:trimtab-hook"
+    assert [one for one in may if not can(cluster_api, who, namespace, *one)] == []
+    assert [one for one in may_not if can(cluster_api, who, namespace, *one)] == []
+
+
 @pytest.mark.parametrize("account", ["trimtab-watch", "trimtab-server"])
 def test_watch_and_server_may_nothing(account: str, cluster_api: Cluster, ours: str) -> None:
     who = f"system:serviceaccount:{ours}:{account}"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.servers.fixtures import without
 from tests.servers.kubernetes.cluster import kubectl_program
-from tests.servers.kubernetes.fixtures import lacking, without
+from tests.servers.kubernetes.fixtures import lacking
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -50,10 +51,11 @@ def documents(text: str) -> list[Manifest]:
 @functools.cache
 def text(folder: str) -> str:
     """What `kubectl kustomize` prints for a folder of the repository."""
-    return _kustomize(ROOT / folder)
+    return kustomize(ROOT / folder)
 
 
-def _kustomize(folder: Path) -> str:
+def kustomize(folder: Path) -> str:
+    """What `kubectl kustomize` prints for any folder."""
     if why := lacking(("kubectl",)):
         without(why)
     done = subprocess.run(
@@ -91,7 +93,7 @@ def _combined(resources: tuple[str, ...], components: tuple[str, ...], namespace
             **({"namespace": namespace} if namespace else {}),
         }
         (folder / "kustomization.yaml").write_text(yaml.safe_dump(wanted))
-        return _kustomize(folder)
+        return kustomize(folder)
 
 
 def of_kind(objects: Sequence[Manifest], *kinds: str) -> list[Manifest]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,11 +18,14 @@ from tests.manifests.kustomize import (
     DuplicateKeyError,
     build,
     documents,
+    kustomize,
     named,
     of_kind,
     overlay,
     templates,
 )
+
+from trimtab.monitoring.kserve.inference_service import newest_runtime
 
 DIGEST = re.compile(r"@sha256:[0-9a-f]{64}$")
 # Where no registry is: a tag that ends in the image's id.
@@ -69,6 +74,9 @@ def test_a_users_own_s3_authority_reaches_every_process() -> None:
         (container,) = template["spec"]["containers"]
         assert {"name": "AWS_CA_BUNDLE", "value": "/etc/trimtab/s3-ca/ca.crt"} in container["env"], owner
         assert "s3-ca" in {v["name"] for v in template["spec"]["volumes"]}, owner
+        # What the hook starts has it, too.
+        told = {"name": "TRIMTAB_S3_CA_CONFIG_MAP", "value": "trimtab-s3-ca"} in container["env"]
+        assert told or "hook" not in str(owner), owner
 
 
 def test_no_key_is_twice_in_any_file() -> None:
@@ -99,6 +107,48 @@ def test_placeholders_are_told_apart_from_images() -> None:
         assert re.search(r"@sha256:0{64}$", settings["TRIMTAB_STAGE_IMAGE"])
     text = Path(MANIFESTS / "overlays" / "production" / "kustomization.yaml").read_text()
     assert "no image has this digest" in text
+
+
+def copied(name: str, folder: Path) -> Path:
+    """An overlay in a repository of a user's own, as docs/kubernetes.md has it."""
+    copy = folder.resolve() / "copy"
+    shutil.copytree(MANIFESTS / "overlays" / name, copy)
+    file = copy / "kustomization.yaml"
+    way = os.path.relpath(MANIFESTS, copy)
+    file.write_text(re.sub(r"^  - \.\./\.\./", f"  - {way}/", file.read_text(), flags=re.MULTILINE))
+    return copy
+
+
+def test_a_new_server_image_is_a_runtime_beside_the_one_that_models_are_on(tmp_path: Path) -> None:
+    """docs/operations.md, Upgrade, step 4."""
+    copy = copied("production", tmp_path)
+    before = named(documents(kustomize(copy)), "ServingRuntime", "trimtab-server-v1")
+    image = f"registry.example/trimtab-server@sha256:{'1' * 64}"
+    runtime = (MANIFESTS / "serving" / "runtime-v1.yaml").read_text().replace("trimtab-server-v1", "trimtab-server-v2")
+    (copy / "runtime-v2.yaml").write_text(runtime.replace("image: trimtab-server\n", f"image: {image}\n"))
+    file = copy / "kustomization.yaml"
+    file.write_text(file.read_text().replace("resources:\n", "resources:\n  - runtime-v2.yaml\n", 1))
+    objects = documents(kustomize(copy))
+    assert named(objects, "ServingRuntime", "trimtab-server-v1") == before
+    added = named(objects, "ServingRuntime", "trimtab-server-v2")
+    assert [c["image"] for c in added["spec"]["containers"]] == [image]
+    assert newest_runtime(one["metadata"]["name"] for one in of_kind(objects, "ServingRuntime")) == "trimtab-server-v2"
+
+
+@pytest.mark.parametrize("name", ["staging", "production"])
+def test_a_copied_overlay_is_renamed_in_one_line(name: str, tmp_path: Path) -> None:
+    copy = copied(name, tmp_path)
+    text = (copy / "kustomization.yaml").read_text()
+    assert len(re.findall(rf"^namespace: trimtab-{name}$", text, re.MULTILINE)) == 1
+    (copy / "kustomization.yaml").write_text(text.replace(f"namespace: trimtab-{name}\n", "namespace: team-a\n"))
+    objects = documents(kustomize(copy))
+    (settings,) = [o["data"] for o in of_kind(objects, "ConfigMap") if o["metadata"]["name"].startswith("trimtab-sett")]
+    assert settings["TRIMTAB_KUBEFLOW_NAMESPACE"] == "team-a"
+    assert named(objects, "ConfigMap", "trimtab-server")["data"]["TRIMTAB_STORE"] == settings["TRIMTAB_STORE"]
+    receivers = named(objects, "AlertmanagerConfig", "trimtab")["spec"]["receivers"]
+    assert receivers[0]["webhookConfigs"][0]["url"] == "http://trimtab-hook.team-a.svc:8090/alerts"
+    # Its buckets may be called so.
+    assert re.findall(rf"trimtab-{name}(?!-artifacts|/store).*", kustomize(copy)) == []
 
 
 def test_settings_start_watch_and_hook_anew_and_leave_the_runtime_alone() -> None:

@@ -25,8 +25,6 @@ def test_versions_are_said_once() -> None:
     )
     kubeflow = (MANIFESTS / "cluster" / "kubeflow" / "kustomization.yaml").read_text()
     assert f"?ref={versions['KFP_VERSION']}\n" in kubeflow
-    storage = (MANIFESTS / "cluster" / "kserve" / "storage.yaml").read_text()
-    assert f"kserve/storage-initializer:{versions['KSERVE_VERSION']}\n" in storage
     text = (ROOT / "docs" / "kubernetes.md").read_text()
     assert {n: v for n, v in versions.items() if v.split("@")[0] not in text} == {}
 

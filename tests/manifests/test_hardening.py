@@ -131,6 +131,11 @@ def test_kubeflow_is_hardened(hardened: list[Manifest]) -> None:
     assert controller["image"].startswith("quay.io/argoproj/")
     rules = named(hardened, "Role", "pipeline-runner")["rules"]
     assert [r["resources"] for r in rules] == [["configmaps"], ["secrets"], ["workflowtaskresults"]]
+    # The same where runs execute in our namespace; and of the hook's look at runs.
+    base = build("manifests/base")
+    assert named(base, "Role", "trimtab-pipeline")["rules"] == rules
+    looks = named(hardened, "Role", "trimtab-runs")["rules"]
+    assert [r for r in named(base, "Role", "trimtab-hook-rollout")["rules"] if r in looks] == looks
 
 
 def test_kubeflows_api_asks_who_one_is(hardened: list[Manifest]) -> None:
@@ -151,16 +156,20 @@ def test_kubeflows_api_asks_who_one_is(hardened: list[Manifest]) -> None:
     assert projected[0]["serviceAccountToken"]["audience"] == "pipelines.kubeflow.org"
 
 
-def test_every_namespace_of_runs_has_the_same_launcher_settings(hardened: list[Manifest]) -> None:
+def test_runs_keep_their_artifacts_by_the_same_words_everywhere(hardened: list[Manifest]) -> None:
     import yaml
 
-    component = yaml.safe_load((MANIFESTS / "components" / "kfp-launcher" / "launcher.yaml").read_text())
-    there = named(hardened, "ConfigMap", "kfp-launcher")["data"]
-    assert there == component["data"]
-    for data in (there, named(build("manifests/overlays/production"), "ConfigMap", "kfp-launcher")["data"]):
+    there, staging, production = (
+        named(objects, "ConfigMap", "kfp-launcher")["data"]
+        for objects in (hardened, *(build(f"manifests/overlays/{name}") for name in ("staging", "production")))
+    )
+    # MinIO is in namespace trimtab, or in the overlay's own.
+    assert {k: v.replace(".trimtab-staging.", ".trimtab.") for k, v in staging.items()} == there != staging
+    for data in (there, staging, production):
         ((scheme, provider),) = yaml.safe_load(data["providers"]).items()
         root = data["defaultPipelineRoot"]
         for one in (provider["default"], *provider["overrides"]):
             assert one["region"]
+            assert one["endpoint"] == provider["default"]["endpoint"]
             assert one["credentials"]["secretRef"]["secretName"] == "trimtab-s3-artifacts"
         assert root == f"{scheme}://{provider['overrides'][0]['bucketName']}/{provider['overrides'][0]['keyPrefix']}"

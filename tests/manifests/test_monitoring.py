@@ -41,7 +41,7 @@ def test_every_rule_and_dashboard_is_brought(name: str) -> None:
     assert found == files
     namespace = "trimtab" if name == "local" else f"trimtab-{name}"
     hook = named(objects, "AlertmanagerConfig", "trimtab")["spec"]["receivers"][0]["webhookConfigs"][0]
-    assert hook["url"] == f"http://trimtab-hook.{namespace}:8090/alerts"
+    assert hook["url"] == f"http://trimtab-hook.{namespace}.svc:8090/alerts"
     assert hook["httpConfig"]["authorization"]["credentials"] == {"name": "trimtab-tokens", "key": "token"}
 
 

@@ -1,16 +1,21 @@
 """The hosted workflow: valid by SchemaStore's schema, pinned, and nothing in it but scripts of ours.
 
-It is not run by any test: it needs kind. Its scripts are, as far as an API server goes: tests/cluster.
+It is not run by any test: it needs kind. Of its scripts `loop check` runs here, `traffic.py` in test_traffic, and
+`secrets`, `faults`, `loop tell` on an API server (tests/cluster); `tools`, `loop train` and `loop drive` run nowhere.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import yaml
 from tests.manifests.kustomize import ROOT
+from tests.serving.bundles import Place
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
@@ -54,3 +59,24 @@ def test_the_loops_script_says_what_it_can() -> None:
     assert done.returncode == 2
     for word in ("train", "drive", "check", "tell"):
         assert f"loop {word}" in done.stderr
+
+
+def test_the_loop_is_whole_where_a_second_version_was_promoted_and_answered(tmp_path: Path) -> None:
+    place, work = Place(tmp_path / "place"), tmp_path / "work"
+    work.mkdir()
+    versions = [place.serve("digits", "digits", seed) for seed in (1, 2)]
+    sent = {"reached": True, "requests": 200, "failed_requests": 3, "failed": {"503": 3}}
+
+    def check(**more: object) -> subprocess.CompletedProcess[str]:
+        (work / "traffic.json").write_text(json.dumps({**sent, "versions": dict.fromkeys(versions, 90), **more}))
+        return subprocess.run(
+            [str(ROOT / "manifests/kind/loop"), "check"], capture_output=True, text=True, check=False,
+            env={**os.environ, **place.environ, "WORK": str(work)},
+        )  # fmt: skip
+
+    whole = check()
+    assert whole.returncode == 0, whole.stderr
+    assert "the loop: 200 requests, 3 failed" in whole.stdout
+    assert check(failed_requests=51).returncode == 1
+    assert check(versions={versions[0]: 180, versions[1]: 9}).returncode == 1
+    assert check(reached=False).returncode == 1
