@@ -163,8 +163,51 @@ def test_schedules_and_pruning(world: StandIn, trimtab: Trimtab, capsys: pytest.
     assert "nothing to take away" in capsys.readouterr().out
 
 
+def test_the_ca_of_the_stores_own_is_part_of_what_is_submitted(
+    world: StandIn, trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trimtab("submit", "--every", "6h") == 0
+    monkeypatch.setenv("TRIMTAB_S3_CA_CONFIG_MAP", "trimtab-s3-ca")
+    assert trimtab("submit", "--every", "6h") == 0
+    with_ca = ["trimtab-s3-ca" in str(version) for version in world.backend.versions.values()]
+    assert with_ca == [False, True]
+    monkeypatch.setenv("TRIMTAB_S3_CA_CONFIG_MAP", "Not One")
+    assert trimtab("submit", "--every", "6h") == 2
+
+
+def test_pruning_says_what_it_would_take_and_takes_it_when_told(
+    world: StandIn, trimtab: Trimtab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for epochs in (4, 3, 2):
+        (tmp_path / "project.yaml").write_text(QUICK.replace("epochs: 4", f"epochs: {epochs}"))
+        assert trimtab("submit") == 0
+    assert [world.backend.wait(run_id)["state"] for run_id in world.backend.runs] == ["SUCCEEDED"] * 3
+    capsys.readouterr()
+    assert trimtab("prune", "--days", "0", "--keep", "1") == 0
+    said = capsys.readouterr().out
+    assert said.count("no run and no schedule names it") == 2
+    assert "--yes" in said
+    assert len(world.backend.runs) == len(world.backend.versions) == 3
+    assert trimtab("prune", "--days", "0", "--keep", "1", "--yes") == 0
+    assert "deleted 3 runs, 2 pipeline versions" in capsys.readouterr().out
+    assert (len(world.backend.runs), len(world.backend.versions)) == (0, 1)
+    for words in (["--days", "-1"], ["--days", "nan"], ["--days", "1e9"], ["--keep", "0"]):
+        assert trimtab("prune", *words) == 2
+
+
 @pytest.mark.parametrize(
-    "words", [["--image", "nope"], ["--every", "5x"], ["--host", "ftp://x"], ["--token-file", "/nonexistent"]]
+    "words",
+    [
+        ["--image", "nope"],
+        ["--every", "5x"],
+        ["--cron", "0 2 * * *"],
+        ["--cron", "0 0 2 * * *", "--every", "1d"],
+        ["--every", "6h", "--wait"],
+        ["--every", "6h", "--again"],
+        ["--name", "nightly"],
+        ["--host", "ftp://x"],
+        ["--token-file", "/nonexistent"],
+    ],
 )
 def test_a_wrong_option_is_told_before_the_store_is_asked(
     trimtab: Trimtab, monkeypatch: pytest.MonkeyPatch, words: list[str]

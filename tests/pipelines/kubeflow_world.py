@@ -13,9 +13,10 @@ from tests.servers.kubeflow import Outcome, StandIn, TaskSpec
 from trimtab.core import runs
 from trimtab.core.errors import DataError, TrimtabError
 from trimtab.core.records import create_record
+from trimtab.core.signing import load_or_create_key
 from trimtab.core.stage_records import by_id, folder
 from trimtab.define.claim import DefineConfig, claim_run
-from trimtab.pipelines import kubeflow_launcher, kubeflow_submit
+from trimtab.pipelines import kubeflow_launcher, kubeflow_schedule, kubeflow_submit
 from trimtab.pipelines.kubeflow_api import Kubeflow
 from trimtab.pipelines.kubeflow_auth import Access
 from trimtab.pipelines.kubeflow_follow import Pace
@@ -23,6 +24,10 @@ from trimtab.pipelines.kubeflow_http import Limits
 from trimtab.pipelines.kubeflow_upload import Package, package_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.servers.fixtures import S3
+
     from trimtab.core.project import Project
     from trimtab.core.store import Store
 
@@ -108,14 +113,16 @@ _PACKAGES: dict[str, Package] = {}
 def compile_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compile the same project once in all of a process's tests, for a made-up store; compiling is tested elsewhere."""
 
-    def package(project: Project, *, image: str, store_url: str = "", code_version: str = "") -> Package:
-        name = json.dumps([project.canonical(), image, code_version], sort_keys=True)
+    def package(
+        project: Project, *, image: str, store_url: str = "", s3_ca: str = "", code_version: str = ""
+    ) -> Package:
+        name = json.dumps([project.canonical(), image, s3_ca, code_version], sort_keys=True)
         if name not in _PACKAGES:
-            _PACKAGES[name] = package_of(project, image=image, store_url="s3://bucket/prefix")
+            _PACKAGES[name] = package_of(project, image=image, store_url="s3://bucket/prefix", s3_ca=s3_ca)
         return _PACKAGES[name]
 
-    monkeypatch.setattr(kubeflow_submit, "package_of", package)
-    monkeypatch.setattr(kubeflow_launcher, "package_of", package)
+    for module in (kubeflow_submit, kubeflow_schedule, kubeflow_launcher):
+        monkeypatch.setattr(module, "package_of", package)
     monkeypatch.setattr(kubeflow_submit, "_PAUSES", (0.0, 0.01, 0.01))
 
 
@@ -124,6 +131,20 @@ def client(standin: StandIn, **access: Any) -> Kubeflow:
     from trimtab.core.store.retry import Retry
 
     return Kubeflow(Access(standin.url, **access), Limits(1.0, 2.0, Retry(attempts=3, base=0.01, cap=0.02)))
+
+
+def pod_secrets(s3: S3, signing: Path) -> dict[str, dict[str, str]]:
+    """The Secrets that stages' pods are given, with a new signing key in that file."""
+    load_or_create_key(signing)
+    return {
+        "trimtab-s3-pipeline": {
+            "access_key": s3.settings.access_key,
+            "secret_key": s3.settings.secret_key,
+            "endpoint": s3.settings.endpoint,
+            "region": s3.settings.region,
+        },
+        "trimtab-signing": {"signing.pem": signing.read_text()},
+    }
 
 
 def wrong_column() -> DataError:

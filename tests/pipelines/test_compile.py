@@ -122,6 +122,18 @@ def test_publish_alone_mounts_the_signing_key(documents: list[dict[str, Any]]) -
     assert [n for n, e in executors.items() if "secretAsVolume" in e] == ["exec-publish"]
 
 
+def test_a_ca_of_the_stores_own_reaches_every_task(quick: Project, tmp_path: Path) -> None:
+    out = tmp_path / "quick.yaml"
+    compile_project(quick, out, image=IMAGE, store="s3://bucket/prefix", s3_ca="trimtab-s3-ca")
+    ir, platform = yaml.safe_load_all(out.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, container in containers(ir).items():
+        (mounted,) = [v for v in executors[name]["configMapAsVolume"] if v["configMapName"] == "trimtab-s3-ca"]
+        assert {"name": "AWS_CA_BUNDLE", "value": f"{mounted['mountPath']}/ca.crt"} in container["env"], name
+    with pytest.raises(ProjectError, match=r"TRIMTAB_S3_CA_CONFIG_MAP: expected a ConfigMap's name.*'Not One'"):
+        compile_project(quick, out, image=IMAGE, store="s3://bucket/prefix", s3_ca="Not One")
+
+
 def test_an_image_that_is_not_pinned_is_refused(quick: Project, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="pinned"):
         compile_project(quick, tmp_path / "p.yaml", image="trimtab:latest")
@@ -130,7 +142,18 @@ def test_an_image_that_is_not_pinned_is_refused(quick: Project, tmp_path: Path) 
 def test_a_store_in_no_possible_bucket_is_refused(quick: Project, tmp_path: Path) -> None:
     with pytest.raises(ProjectError, match="bucket"):
         compile_project(quick, tmp_path / "p.yaml", image=IMAGE, store="s3://BAD")
+    with pytest.raises(ProjectError, match="gs://x"):
+        compile_project(quick, tmp_path / "p.yaml", image=IMAGE, store="gs://x/y")
     assert not (tmp_path / "p.yaml").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(quick: Project, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.yaml").mkdir()
+    for out in (tmp_path / "file" / "p.yaml", tmp_path / "folder.yaml"):
+        with pytest.raises(ProjectError, match="cannot be written") as refused:
+            compile_project(quick, out)
+        assert refused.value.object == str(out)
 
 
 def test_components_and_a_pipeline_s_file_are_not_both_written(tmp_path: Path) -> None:

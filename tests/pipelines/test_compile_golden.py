@@ -63,7 +63,7 @@ def test_kfp_s_own_messages_keep_every_field(packages: dict[str, Path], name: st
 
 @pytest.mark.parametrize("name", sorted(golden.PROJECTS))
 def test_a_compiled_pipeline_passes_the_check(packages: dict[str, Path], name: str) -> None:
-    package = check_package(packages[name], root="s3://bucket/root")
+    package = check_package(packages[name])
     assert package.name == "quick"
     assert package.parameters == {"data": "", "key": "", "reason": "", "release": "ask"}
     assert set(package.images.values()) == {golden.IMAGE}
@@ -118,6 +118,7 @@ BROKEN: dict[str, tuple[Callable[[Documents], Any], str]] = {
         "stages:latest.*not pinned",
     ),
     "root without a scheme": (lambda d: d[0].update(defaultPipelineRoot="bucket/x"), "no scheme"),
+    "root in a folder": (lambda d: d[0].update(defaultPipelineRoot="file:///mnt/root"), "no scheme that KFP knows"),
     "too large a parameter": (_long_parameter, "train: parameter config is too large.*got 80000"),
     "too many tasks": (_many_tasks, "too many tasks"),
     "no task": (lambda d: d[0]["root"]["dag"].update(tasks={}), "no task"),
@@ -149,9 +150,7 @@ def test_a_file_that_is_no_yaml_is_refused_with_its_line(packages: dict[str, Pat
         check_package(tmp_path / "absent.yaml")
 
 
-def test_roots_and_arguments_are_looked_at(packages: dict[str, Path]) -> None:
-    with pytest.raises(ProjectError, match="no scheme"):
-        check_package(packages["plain"], root="/mnt/root")
+def test_arguments_are_looked_at(packages: dict[str, Path]) -> None:
     package = read_package(packages["plain"])
     check_arguments(package, {"key": "0123456789abcdef"})
     with pytest.raises(ProjectError, match="no parameter color"):

@@ -19,7 +19,7 @@ from trimtab.pipelines import kubeflow_submit
 from trimtab.pipelines.kubeflow_cluster import Cluster
 from trimtab.pipelines.kubeflow_follow import Follower, cancel
 from trimtab.pipelines.kubeflow_http import KubeflowError
-from trimtab.pipelines.kubeflow_submit import Submitted, schedule, submit
+from trimtab.pipelines.kubeflow_submit import Submitted, submit
 
 from .conftest import QUICK, until
 from .kubeflow_world import FAST, IMAGE, Stages, client, compile_once, wrong_column
@@ -330,16 +330,3 @@ def test_a_refusing_api_leaves_no_run(store: Store, quick: Project) -> None:
             submitted(world, store, quick)
         assert raised.value.exit_code == 2
         assert world.backend.runs == {}
-
-
-def test_a_schedule_starts_runs_with_keys_of_their_own(world: StandIn, store: Store, quick: Project) -> None:
-    kubeflow = client(world)
-    first = schedule(kubeflow, store, quick, image=IMAGE, every_seconds=3600)
-    assert schedule(kubeflow, store, quick, image=IMAGE, every_seconds=3600) == first
-    other = schedule(kubeflow, store, quick, image=IMAGE, every_seconds=7200)
-    assert [r.id for r in kubeflow.recurring("quick")] == [other.id]
-    assert other.version_id == first.version_id
-    started = [world.backend.tick(other.id)["run_id"] for _ in range(2)]
-    for run_id in started:
-        assert world.backend.wait(run_id)["state"] == "SUCCEEDED"
-    assert len({runs.by_id(store, run_id)[0] for run_id in started}) == 2

@@ -13,14 +13,13 @@ from trimtab.core import bundle, runs
 from trimtab.core.launch import RetrainRequest
 from trimtab.core.project import parse_project
 from trimtab.core.settings import load
-from trimtab.core.signing import load_or_create_key
 from trimtab.core.store import open_store
 from trimtab.pipelines.kubeflow_follow import Follower
 from trimtab.pipelines.kubeflow_launcher import KubeflowLauncher
 from trimtab.pipelines.kubeflow_submit import submit
 
 from .conftest import QUICK, until
-from .kubeflow_world import IMAGE, client
+from .kubeflow_world import IMAGE, client, pod_secrets
 
 TWO = QUICK.replace(
     "  linear: {params: {epochs: 4}}", "  linear: {params: {epochs: 4}}\n  mlp: {params: {epochs: 2, hidden: [4]}}"
@@ -33,17 +32,7 @@ def test_a_submission_publishes_and_its_retrain_trains_one_candidate_on_another_
     place = s3.fresh()
     settings = load(s3.environ(place))
     store = open_store(place, settings)
-    signing = tmp_path / "signing.pem"
-    load_or_create_key(signing)
-    secrets = {
-        "trimtab-s3-pipeline": {
-            "access_key": s3.settings.access_key,
-            "secret_key": s3.settings.secret_key,
-            "endpoint": s3.settings.endpoint,
-            "region": s3.settings.region,
-        },
-        "trimtab-signing": {"signing.pem": signing.read_text()},
-    }
+    secrets = pod_secrets(s3, tmp_path / "signing.pem")
     told: list[str] = []
     with StandIn(Processes(Objects(s3.store()), secrets)) as standin:
         kubeflow = client(standin)

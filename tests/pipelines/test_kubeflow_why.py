@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from tests.servers.fixtures import S3
@@ -17,12 +18,14 @@ from trimtab.core.project import Project
 from trimtab.core.run_starts import note_failed_start
 from trimtab.core.settings import load
 from trimtab.core.store import Store
-from trimtab.pipelines import history
+from trimtab.pipelines import history, kubeflow_why
 from trimtab.pipelines.kubeflow_models import BackendRun
 from trimtab.pipelines.kubeflow_submit import submit
 from trimtab.pipelines.kubeflow_why import executor_logs, reason
 
 from .kubeflow_world import IMAGE, Stages, client, compile_once
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,18 @@ def test_the_log_beside_a_failed_task_s_artifacts_is_read_and_nothing_but_the_ru
     assert (told.source, told.stage, told.text) == ("executor log", "train linear", "MemoryError: 3 GiB")
     logs = executor_logs(run, "quick", settings)
     assert set(logs) == {"train linear", "define"}
+
+
+def test_a_run_that_names_no_place_is_looked_for_where_ours_go(
+    world: StandIn, store: Store, quick: Project, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher = (ROOT / "manifests/components/kfp-launcher/settings/launcher.yaml").read_text()
+    assert f"  defaultPipelineRoot: {kubeflow_why.ROOTS[0]}\n" in launcher
+    _, run = failed(world, store, quick, bucket)
+    bucket.write(f"quick/{run.id}/train linear/0e1f/executor-logs-0", "MemoryError: 3 GiB\n")
+    monkeypatch.setattr(kubeflow_why, "ROOTS", ("minio://no-such-bucket/runs", bucket.root))
+    logs = executor_logs(replace(run, root=""), "quick", load(bucket.s3.environ(bucket.url)))
+    assert logs == {"train linear": "MemoryError: 3 GiB\n"}
 
 
 def test_of_two_candidates_the_one_that_failed_is_named(

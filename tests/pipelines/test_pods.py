@@ -22,12 +22,12 @@ from trimtab.core import runs
 from trimtab.core.errors import RunError
 from trimtab.core.project import parse_project
 from trimtab.core.run_starts import duplicates, failed_start
-from trimtab.core.signing import load_or_create_key
 from trimtab.core.store import Store, open_store
 from trimtab.pipelines.compile import compile_project
 from trimtab.pipelines.compile_check import check_package
 
 from .conftest import QUICK
+from .kubeflow_world import pod_secrets
 
 IMAGE = "registry.example/trimtab/stage@sha256:" + "0" * 64
 # The two warnings of kfp.Client about what it finds on its way.
@@ -82,17 +82,7 @@ class Cached:
 def cluster(s3: S3, tmp_path: Path) -> Iterator[tuple[StandIn, Cached, Store, Path]]:
     url = s3.fresh()
     objects = s3.store()
-    signing = tmp_path / "signing.pem"
-    load_or_create_key(signing)
-    secrets = {
-        "trimtab-s3-pipeline": {
-            "access_key": s3.settings.access_key,
-            "secret_key": s3.settings.secret_key,
-            "endpoint": s3.settings.endpoint,
-            "region": s3.settings.region,
-        },
-        "trimtab-signing": {"signing.pem": signing.read_text()},
-    }
+    secrets = pod_secrets(s3, tmp_path / "signing.pem")
     package = tmp_path / "quick.yaml"
     compile_project(parse_project(QUICK, "quick.yaml"), package, image=IMAGE, store=url)
     check_package(package)

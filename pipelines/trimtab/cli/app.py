@@ -5,6 +5,7 @@ Exit codes: 0 done · 1 failed · 2 the user's mistake, or refused · 3 cancelle
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -15,13 +16,18 @@ from trimtab.core.errors import TrimtabError
 
 def _serve(words: list[str]) -> bool:
     """Run `serve`, whose start is waited for, without Typer's reading; False where that should read the words."""
+    # Hardly anything that imports make is garbage, and looking for it is a twentieth of the start. The server has the
+    # collector back once it answers (`serving.process`).
+    gc.disable()
     from trimtab.cli.quick import arguments_of
     from trimtab.cli.serve import serve
 
     arguments = arguments_of(serve, words)
-    if arguments is not None:
-        serve(**arguments)
-    return arguments is not None
+    if arguments is None:
+        gc.enable()
+        return False
+    serve(**arguments)
+    return True
 
 
 def _say(error: TrimtabError) -> None:

@@ -20,7 +20,7 @@ def cancel(
     """End a run on this machine or on a cluster; nothing happens where it has ended."""
     import json
 
-    from trimtab.cli.kubeflow import connect, find_key
+    from trimtab.cli.kubeflow import connect
     from trimtab.cli.which import person
     from trimtab.core import runs
     from trimtab.core import settings as environment
@@ -32,7 +32,7 @@ def cancel(
 
     settings = environment.load()
     store = open_store(settings.store, settings)
-    key = find_key(store, key)
+    key = history.find_key(store, key)
     state = history.state_of(store, key)
     if state in ("new", "running") and history.place_of(store, key) == "cluster":
         kubeflow = connect(settings, host, namespace, token_file, header)

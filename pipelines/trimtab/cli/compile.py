@@ -45,6 +45,7 @@ def compile(  # noqa: A001 - the command is called so
         out or Path(f"{project.name}.yaml"),
         image=image or settings.stage_image,
         store=store or settings.store,
+        s3_ca=settings.s3.ca_config_map,
     )
     if as_json:
         typer.echo(

@@ -43,8 +43,10 @@ def hook(
     from trimtab.monitoring.hook import make_app
     from trimtab.monitoring.hook_metrics import HookCollector
     from trimtab.monitoring.hook_service import HookService, serve
+    from trimtab.monitoring.lean import without_pandas
     from trimtab.monitoring.remember import Remembering
 
+    without_pandas()
     chosen = settings.load()
     logs.setup(chosen.log_level, process="hook")
     registry = CollectorRegistry()

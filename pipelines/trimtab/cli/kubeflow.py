@@ -62,22 +62,3 @@ def shared_store(settings: Settings) -> Store:
     store = open_store(settings.store, settings)
     probe(store, "submit")
     return store
-
-
-def find_key(store: Store, key: str) -> str:
-    """The whole of a run's key from its beginning.
-
-    Raises:
-        ProjectError: no run or several begin so.
-    """
-    from trimtab.core import runs
-    from trimtab.core.errors import ProjectError
-
-    found = [k for k in runs.list_runs(store) if k.startswith(key)]
-    if key not in found and len(found) != 1:
-        raise ProjectError(
-            f"no run is called {key}" if not found else f"{len(found)} runs begin so",
-            object=key,
-            hint="trimtab runs lists them",
-        )
-    return key if key in found else found[0]

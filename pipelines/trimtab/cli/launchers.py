@@ -41,5 +41,6 @@ def make_launcher(kind: str, runs_in: str, store: Store, settings: Settings) -> 
         store,
         image=settings.stage_image,
         experiment=settings.kubeflow.experiment,
+        s3_ca=settings.s3.ca_config_map,
         cluster=pods(kubeflow),
     )

@@ -28,7 +28,7 @@ def logs(
     """Show what a run's stages wrote: from the cluster, or the log of a run on this machine."""
     import json
 
-    from trimtab.cli.kubeflow import connect, find_key
+    from trimtab.cli.kubeflow import connect
     from trimtab.core import runs
     from trimtab.core import settings as environment
     from trimtab.core.store import open_store
@@ -41,7 +41,7 @@ def logs(
     if early is not None:  # it failed before it had a key, and its first stage's error is all there is
         found, errors = [], [early]
     else:
-        key = find_key(store, key)
+        key = history.find_key(store, key)
         found = _found(store, settings, key, stage, lambda: connect(settings, host, namespace, token_file, header))
         errors = [*failed_starts(store, key), *runs.errors(store, key)]
     errors = [e for e in errors if stage in ("", str(e["stage"]))]

@@ -37,7 +37,7 @@ def run(
         outcome = run_local(
             project,
             settings.store,
-            data=_source(data),
+            data=source_of(data),
             reason=reason,
             release=release,
             again=again,
@@ -55,7 +55,7 @@ def run(
         ending(facts)
 
 
-def _source(text: str) -> Any:
+def source_of(text: str) -> Any:
     """What `--data` names: JSON where it is some, else the text itself."""
     import json
 
@@ -70,19 +70,12 @@ def _source(text: str) -> Any:
 def _facts(project: Project, store_url: str, outcome: RunOutcome) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from trimtab.core import runs
     from trimtab.core.store import open_store
-    from trimtab.pipelines.show import warnings_of
+    from trimtab.pipelines.show import beside
 
-    facts = asdict(outcome) | {"model": project.name, "store": store_url, "report": ""}
-    facts["log"] = str(outcome.log) if outcome.log else ""
-    store = open_store(store_url)
-    facts["warnings"] = warnings_of(runs.stage_results(store, outcome.key))
-    if outcome.version:
-        key = f"models/{project.name}/versions/{outcome.version}/report.html"
-        if store.exists(key):
-            facts["report"] = f"{store_url.rstrip('/')}/{key}"
-    return facts
+    log = str(outcome.log) if outcome.log else ""
+    told = beside(open_store(store_url), project.name, outcome.key, outcome.version)
+    return {**asdict(outcome), "store": store_url, "log": log, **told}
 
 
 def _promote_first(store_url: str, model: str) -> list[str]:

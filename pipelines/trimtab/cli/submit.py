@@ -39,12 +39,13 @@ def submit(
 ) -> None:
     """Run a project on a Kubeflow cluster; one that runs already is followed, one that has succeeded is told."""
     from trimtab.cli.kubeflow import connect, shared_store
-    from trimtab.cli.run import _source
+    from trimtab.cli.run import source_of
     from trimtab.core import settings as environment
     from trimtab.core.errors import ProjectError, RunRefused
     from trimtab.core.project import load_project
     from trimtab.pipelines import kubeflow_submit
     from trimtab.pipelines.compile import pinned
+    from trimtab.pipelines.kubeflow_schedule import cron_of, schedule, seconds_of
     from trimtab.pipelines.kubeflow_upload import IMAGE_HINT
 
     settings = environment.load()
@@ -57,10 +58,16 @@ def submit(
         raise RunRefused("there is no image for the stages", object=project.name, hint=IMAGE_HINT)
     if every and cron:
         raise ProjectError("a schedule is --every or --cron, not both")
+    of_one_run = {"--wait": wait, "--again": again, "--timeout": timeout}
+    for option in (o for o, given in of_one_run.items() if given and (every or cron)):
+        raise ProjectError(f"option {option} is of one run, and a schedule starts many", hint="leave one of them out")
+    if name and not (every or cron):
+        raise ProjectError("option --name is a schedule's, and there is none", hint="give --every or --cron, too")
     # What is wrong with the command is told first, whether or not anything answers.
     pinned(image)
     seconds = seconds_of(every) if every else 0
-    source = _source(data)
+    cron = cron_of(cron) if cron else ""
+    source = source_of(data)
     kubeflow = connect(settings, host, namespace, token_file, header)
     kubeflow.access.current()
     store = shared_store(settings)
@@ -71,9 +78,10 @@ def submit(
         "release": kind,
         "experiment": experiment or settings.kubeflow.experiment,
         "service_account": service_account,
+        "s3_ca": settings.s3.ca_config_map,
     }
     if every or cron:
-        made = kubeflow_submit.schedule(kubeflow, store, project, cron=cron, every_seconds=seconds, name=name, **common)
+        made = schedule(kubeflow, store, project, cron=cron, every_seconds=seconds, name=name, **common)
         _say({"schedule": made.name, "id": made.id, "when": made.when}, as_json,
              f"schedule {made.name} starts {project.name} {made.when}; trimtab runs --schedules lists it")  # fmt: skip
         return
@@ -118,14 +126,13 @@ def _ended(
 ) -> None:
     """Tell what came out, as `trimtab run` does."""
     from trimtab.core import runs
-    from trimtab.pipelines.show import ending, warnings_of
+    from trimtab.pipelines.show import beside, ending
 
     done = runs.result(store, found.key) or {}
     version = str(done.get("version", ""))
-    report = f"models/{project.name}/versions/{version}/report.html"
     whole = {
         **facts,
-        "model": project.name,
+        **beside(store, project.name, found.key, version),
         "store": settings.store,
         "state": done.get("state", "succeeded"),
         "version_of_model": version,
@@ -133,8 +140,6 @@ def _ended(
         "figures": done.get("figures", {}),
         "cached": done.get("cached", []),
         "seconds": done.get("seconds"),
-        "warnings": warnings_of(runs.stage_results(store, found.key)),
-        "report": f"{settings.store.rstrip('/')}/{report}" if version and store.exists(report) else "",
     }
     if as_json:
         _say(whole, True, "")
@@ -146,23 +151,3 @@ def _say(facts: dict[str, Any], as_json: bool, line: str) -> None:
     import json
 
     typer.echo(json.dumps(facts, ensure_ascii=False) if as_json else line)
-
-
-def seconds_of(text: str) -> int:
-    """A stretch of time such as `6h` in seconds.
-
-    Raises:
-        ProjectError: it is none, or under a minute.
-
-    >>> seconds_of("6h"), seconds_of("90m")
-    (21600, 5400)
-    """
-    import re
-
-    from trimtab.core.errors import ProjectError
-
-    found = re.fullmatch(r"(\d+)\s*([smhd])", text.strip())
-    seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else 0
-    if seconds < 60:
-        raise ProjectError("option --every", expected="at least a minute, such as 30m, 6h or 1d", got=text)
-    return seconds

@@ -26,6 +26,7 @@ def watch(
     from trimtab.core.store.keys import check_name
     from trimtab.core.tokens import ensure_token
     from trimtab.monitoring.alarm import Alarm, http_sender
+    from trimtab.monitoring.lean import without_pandas
     from trimtab.monitoring.metrics import WatchMetrics
     from trimtab.monitoring.models import POLLS, Models
     from trimtab.monitoring.report import Reporter
@@ -33,6 +34,7 @@ def watch(
     from trimtab.monitoring.watch import Watch
     from trimtab.monitoring.watches import Watches
 
+    without_pandas()
     chosen = settings.load()
     registry = CollectorRegistry()
     errors = Counter(

@@ -66,7 +66,7 @@ def pinned(image: str) -> str:
 
 
 def compile_project(
-    project: Project, out: Path, *, image: str = "", store: str = "", code_version: str = ""
+    project: Project, out: Path, *, image: str = "", store: str = "", s3_ca: str = "", code_version: str = ""
 ) -> Compiled:
     """Compile a project.
 
@@ -75,11 +75,12 @@ def compile_project(
         out: the YAML file to write.
         image: the stages' image, pinned by digest; empty leaves a placeholder that no cluster can pull.
         store: URL of the store that the stages use, `s3://bucket/prefix`.
+        s3_ca: ConfigMap, in the namespace of the runs, whose key `ca.crt` holds the CA of that S3's certificate.
         code_version: version of the code in that image; empty: of this installation.
 
     Raises:
-        ProjectError: the image is not pinned, no bucket can be called as the store's, a parameter is too large, or the
-            file cannot be written.
+        ProjectError: the image is not pinned, no bucket can be called as the store's, no ConfigMap as the CA's, a
+            parameter is too large, or the file cannot be written.
     """
     from kfp import compiler
 
@@ -93,19 +94,25 @@ def compile_project(
         pinned(image)
     else:
         remarks.append(f"no image was named, so {UNSET_IMAGE} stands in its place: give --image or TRIMTAB_STAGE_IMAGE")
-    if store.startswith("s3://"):
+    if "://" in store and not store.startswith("file://"):
         place_of(store, "the store")
     else:
         remarks.append("the store is a folder, which pods do not see: give --store s3://bucket/prefix")
+    if s3_ca and not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", s3_ca):
+        raise ProjectError("TRIMTAB_S3_CA_CONFIG_MAP", expected="a ConfigMap's name, in lower case", got=repr(s3_ca))
     graph = build(
         project,
         image=image,
         code_version=code_version or versions.code_version(),
-        finish=lambda task, step: for_cluster(project, task, step, store),
+        finish=lambda task, step: for_cluster(project, task, step, store, s3_ca),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         compiler.Compiler().compile(graph, str(out))
+    except OSError as error:
+        raise ProjectError(
+            "the compiled pipeline cannot be written", object=str(out), got=error.strerror or str(error)
+        ) from None
     except ValueError as error:
         raise ProjectError(
             "the compiled pipeline's file", expected="a name that ends in .yaml", got=str(error)

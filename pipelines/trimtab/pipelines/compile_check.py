@@ -128,12 +128,11 @@ def read_package(path: Path) -> Package:
     return Package(path, documents[0], second)
 
 
-def check_package(path: Path, *, root: str = "") -> Package:
+def check_package(path: Path) -> Package:
     """Read a compiled pipeline, and refuse what a cluster would accept and then not run.
 
     Args:
         path: the file, made by `trimtab compile` or by KFP's own compiler.
-        root: the pipeline root that the run will be given, if any.
 
     Returns:
         Both documents.
@@ -154,7 +153,7 @@ def check_package(path: Path, *, root: str = "") -> Package:
     _platform(package)
     _images(package)
     package.sizes()
-    _root(package, root)
+    _root(package)
     return package
 
 
@@ -301,16 +300,16 @@ def _images(package: Package) -> None:
         pinned(image)
 
 
-def _root(package: Package, given: str) -> None:
-    for what, root in (("defaultPipelineRoot", package.ir.get("defaultPipelineRoot", "")), ("pipeline root", given)):
-        scheme, _, rest = str(root).partition("://")
-        if root and (scheme not in ("s3", "minio", "gs") or not rest):
-            raise ProjectError(
-                f"the {what} has no scheme that KFP knows",
-                object=str(package.path),
-                expected="s3://bucket/prefix, minio://… or gs://…",
-                got=str(root),
-            )
+def _root(package: Package) -> None:
+    root = str(package.ir.get("defaultPipelineRoot", ""))
+    scheme, _, rest = root.partition("://")
+    if root and (scheme not in ("s3", "minio", "gs") or not rest):
+        raise ProjectError(
+            "the defaultPipelineRoot has no scheme that KFP knows",
+            object=str(package.path),
+            expected="s3://bucket/prefix, minio://… or gs://…",
+            got=root,
+        )
 
 
 def _dags(ir: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -82,6 +82,22 @@ def _keyless(run_id: str, error: dict[str, Any]) -> dict[str, Any]:
     return {"key": run_id, **nothing, **unknown, **told}
 
 
+def find_key(store: Store, key: str) -> str:
+    """The whole of a run's key from its beginning.
+
+    Raises:
+        ProjectError: no run or several begin so.
+    """
+    found = [k for k in runs.list_runs(store) if k.startswith(key)]
+    if len(found) != 1:
+        raise ProjectError(
+            f"no run is called {key}" if not found else f"{len(found)} runs begin so",
+            object=key,
+            hint="trimtab runs lists them",
+        )
+    return found[0]
+
+
 def one(store: Store, key: str) -> dict[str, Any]:
     """One run with its stages and errors.
 
@@ -91,19 +107,13 @@ def one(store: Store, key: str) -> dict[str, Any]:
     failed = early(store, key)
     if failed is not None:
         return {**_keyless(key, failed), "stages": {}, "errors": [failed]}
-    found = [k for k in runs.list_runs(store) if k.startswith(key)]
-    if len(found) != 1:
-        raise ProjectError(
-            f"no run is called {key}" if not found else f"{len(found)} runs begin so",
-            object=key,
-            hint="trimtab runs lists them",
-        )
+    key = find_key(store, key)
     try:
-        facts = summary(store, found[0])
+        facts = summary(store, key)
     except NotFound:
         raise ProjectError("that run left no request", object=key) from None
-    errors = [*failed_starts(store, found[0]), *runs.errors(store, found[0])]
-    return {**facts, "stages": runs.stage_results(store, found[0]), "errors": errors}
+    errors = [*failed_starts(store, key), *runs.errors(store, key)]
+    return {**facts, "stages": runs.stage_results(store, key), "errors": errors}
 
 
 def runs_table(facts: list[dict[str, Any]]) -> Table:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from trimtab.pipelines.kubeflow_http import KubeflowError, KubeflowRefused, Limits, Transport
-from trimtab.pipelines.kubeflow_models import BackendRun, Health, Recurring, recurring_of, run_of
+from trimtab.pipelines.kubeflow_models import BackendRun, Health, Recurring, Version, recurring_of, run_of, version_of
 
 if TYPE_CHECKING:
     from trimtab.pipelines.kubeflow_auth import Access
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 API = "/apis/v2beta1"
 OLDEST = (2, 0)
 _PAGE = 100
-_MOST_PAGES = 200
+_MOST_PAGES = 10_000  # a bound on what is no list any more
 
 
 class Kubeflow:
@@ -100,11 +100,29 @@ class Kubeflow:
                 return str(item["pipeline_id"])
         return ""
 
-    def versions(self, pipeline_id: str) -> list[dict[str, Any]]:
-        """A pipeline's versions, newest first, as the API gives them."""
-        return list(self._pages(f"/pipelines/{pipeline_id}/versions", "pipeline_versions", {
-            "sort_by": "created_at desc",
-        }))  # fmt: skip
+    def pipelines(self, shared: bool) -> list[str]:
+        """Ids of one's own namespace's pipelines.
+
+        Args:
+            shared: with those of no namespace: all are where Kubeflow has one user, and else they are everybody's.
+        """
+        own = {self.access.namespace, ""} if shared else {self.access.namespace} - {""}
+        found = self._pages("/pipelines", "pipelines", {"namespace": self.access.namespace})
+        return [str(item["pipeline_id"]) for item in found if (item.get("namespace") or "") in own]
+
+    def versions(self, pipeline_id: str) -> list[Version]:
+        """A pipeline's versions, newest first; none where the backend has no such pipeline."""
+        path, query = f"/pipelines/{pipeline_id}/versions", {"sort_by": "created_at desc"}
+        try:
+            return [version_of(item) for item in self._pages(path, "pipeline_versions", query)]
+        except KubeflowRefused as error:
+            if error.status in (400, 404):
+                return []
+            raise
+
+    def delete_version(self, version: Version) -> None:
+        """Delete a version; nothing happens where it is gone. The backend does so to one that is in use, too."""
+        self._quietly("DELETE", f"/pipelines/{version.pipeline_id}/versions/{version.id}")
 
     def ensure_version(
         self, pipeline: str, version: str, package: bytes, description: str = "", tags: Mapping[str, str] | None = None
@@ -144,20 +162,11 @@ class Kubeflow:
 
     def version_exists(self, pipeline_id: str, version_id: str) -> bool:
         """Whether the backend still has a version."""
-        if not (pipeline_id and version_id):
-            return False
-        try:  # asked by the list: a single unknown version is a 500, like a fault
-            return any(v.get("pipeline_version_id") == version_id for v in self.versions(pipeline_id))
-        except KubeflowRefused as error:
-            if error.status in (400, 404):
-                return False
-            raise
+        # Asked by the list: a single unknown version is a 500, like a fault.
+        return bool(pipeline_id and version_id) and any(v.id == version_id for v in self.versions(pipeline_id))
 
     def _version(self, pipeline_id: str, name: str) -> str:
-        for item in self.versions(pipeline_id):
-            if name in (item.get("display_name"), item.get("name")):
-                return str(item["pipeline_version_id"])
-        return ""
+        return next((v.id for v in self.versions(pipeline_id) if v.name == name), "")
 
     def _new_pipeline(self, name: str, description: str) -> str:
         body = _model(
@@ -187,7 +196,6 @@ class Kubeflow:
         *,
         description: str = "",
         service_account: str = "",
-        root: str = "",
         spec: Mapping[str, Any] | None = None,
     ) -> BackendRun:
         """Start a run. There is no telling two of them apart by name: look first.
@@ -200,7 +208,6 @@ class Kubeflow:
             parameters: by name.
             description: for people.
             service_account: of its pods; empty for the installation's default.
-            root: where its artifacts go; empty for the installation's default.
             spec: a spec of the run's own in place of the version, as kfp.Client sends a package.
 
         Raises:
@@ -215,7 +222,7 @@ class Kubeflow:
             # The API takes one of the two.
             pipeline_version_reference=None if spec else _reference(pipeline_id, version_id),
             pipeline_spec=spec,
-            runtime_config=_runtime(parameters, root),
+            runtime_config=_runtime(parameters),
         )
         return run_of(self._send.json("POST", f"{API}/runs", query={"experiment_id": experiment_id}, body=body))
 
@@ -223,17 +230,11 @@ class Kubeflow:
         """A run with its tasks."""
         return run_of(self._send.json("GET", f"{API}/runs/{run_id}"))
 
-    def runs(self, name: str = "", experiment_id: str = "") -> Iterator[BackendRun]:
-        """Runs, newest first.
-
-        Args:
-            name: only those of this display name.
-            experiment_id: only those of this experiment.
-        """
+    def runs(self, name: str = "") -> Iterator[BackendRun]:
+        """Runs, newest first, by display name where one is given."""
         query = {
             "filter": _equals("display_name", name) if name else "",
-            "namespace": "" if experiment_id else self.access.namespace,
-            "experiment_id": experiment_id,
+            "namespace": self.access.namespace,
             "sort_by": "created_at desc",
         }
         for item in self._pages("/runs", "runs", query):
@@ -256,7 +257,7 @@ class Kubeflow:
     def node_log(self, run_id: str, node: str) -> str:
         """What a pod of a run wrote, as far as it is kept; empty where the backend knows of none."""
         try:
-            raw = self._send.raw("GET", f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log")
+            raw = self._send.raw(f"/apis/v1alpha1/runs/{run_id}/nodes/{node}/log")
         except KubeflowError:
             return ""
         text = raw.decode(errors="replace")
@@ -293,7 +294,7 @@ class Kubeflow:
             description=description or None,
             service_account=service_account or None,
             pipeline_version_reference=_reference(pipeline_id, version_id),
-            runtime_config=_runtime(parameters, ""),
+            runtime_config=_runtime(parameters),
             trigger=trigger,
             mode=api.RecurringRunMode.ENABLE,
             max_concurrency="1",
@@ -328,6 +329,7 @@ class Kubeflow:
             token = str(told.get("next_page_token") or "")
             if not token:
                 return
+        raise KubeflowError("the API's list has no end", object=f"{self.access.host}{API}{path}")
 
 
 def _model(kind: str, /, **fields: Any) -> Any:
@@ -344,10 +346,10 @@ def _reference(pipeline_id: str, version_id: str) -> Any:
     return api.V2beta1PipelineVersionReference(pipeline_id=pipeline_id, pipeline_version_id=version_id)
 
 
-def _runtime(parameters: Mapping[str, Any], root: str) -> Any:
+def _runtime(parameters: Mapping[str, Any]) -> Any:
     import kfp_server_api as api
 
-    return api.V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=root or None)
+    return api.V2beta1RuntimeConfig(parameters=dict(parameters))
 
 
 def _is_error(text: str) -> bool:

@@ -131,13 +131,17 @@ class Cluster:
     def _get(self, path: str, query: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
         if self._client is None:
             return []
+        from kubernetes.client.exceptions import ApiException
+        from kubernetes.config import ConfigException
+        from urllib3.exceptions import HTTPError
+
         try:
             told, _, _ = self._client.call_api(
                 path, "GET", query_params=list(query), response_type="object",
                 header_params={"Accept": "application/json"}, auth_settings=["BearerToken"], _request_timeout=_TIMEOUT,
             )  # fmt: skip
-        except Exception:  # noqa: BLE001 - one may not ask, or nobody answers: then these reasons stay unknown
-            return []
+        except (ApiException, ConfigException, HTTPError, OSError, ValueError):
+            return []  # one may not ask, or nobody answers: then these reasons stay unknown
         items = told.get("items") if isinstance(told, dict) else None
         return [i for i in items or [] if isinstance(i, dict)]
 

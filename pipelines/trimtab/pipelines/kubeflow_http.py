@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,23 @@ class Limits:
     retry: Retry = field(default_factory=lambda: Retry(attempts=4, base=0.3, cap=3.0))
 
 
+@dataclass(frozen=True)
+class _Request:
+    """What is sent, as `Transport.json` takes it."""
+
+    method: str
+    path: str
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Any = None
+    file: tuple[str, bytes] | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query."""
+        shown = urllib.parse.urlencode({k: v for k, v in self.query.items() if v not in (None, "")})
+        return f"{self.path}?{shown}" if shown else self.path
+
+
 class Transport:
     """Sends requests; safe to share between threads.
 
@@ -101,7 +119,8 @@ class Transport:
             KubeflowError: 5xx after the retries, or an answer that is no JSON.
             KubeflowUnreachable: no answer.
         """
-        raw = self.raw(method, path, query=query, body=body, file=file, repeatable=repeatable)
+        again = method in ("GET", "DELETE") if repeatable is None else repeatable
+        raw = self._tried(_Request(method, path, query or {}, body, file), again)
         if not raw.strip():
             return {}
         try:
@@ -115,26 +134,15 @@ class Transport:
                 hint="give the API's own address by --host, and a token or header if a login stands before it",
             ) from None
 
-    def raw(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Any = None,
-        file: tuple[str, bytes] | None = None,
-        repeatable: bool | None = None,
-    ) -> bytes:
-        """As `json`, the answer's bytes."""
-        import urllib.parse
+    def raw(self, path: str) -> bytes:
+        """The bytes that a GET is answered with; errors as of `json`."""
+        return self._tried(_Request("GET", path), True)
 
-        shown = urllib.parse.urlencode({k: v for k, v in (query or {}).items() if v not in (None, "")})
-        url = f"{self.access.host}{path}{'?' + shown if shown else ''}"
-        again = method in ("GET", "DELETE") if repeatable is None else repeatable
+    def _tried(self, request: _Request, again: bool) -> bytes:
         last: KubeflowError | None = None
         for _ in self._limits.retry.tries():
             try:
-                return self._once(method, url, path, body, file)
+                return self._once(request)
             except KubeflowError as error:
                 last = error
                 passing = isinstance(error, KubeflowUnreachable) or error.status >= 500 or error.status == 429
@@ -145,20 +153,21 @@ class Transport:
         assert last is not None
         raise last
 
-    def _once(self, method: str, url: str, path: str, body: Any, file: tuple[str, bytes] | None) -> bytes:
+    def _once(self, request: _Request) -> bytes:
         import urllib3
 
         headers = {"Accept": "application/json", **self.access.current()}
         until = time.monotonic() + self._limits.answer_seconds
         options: dict[str, Any] = {}
-        if file is not None:
-            options["fields"] = {"uploadfile": (file[0], file[1], "application/yaml")}
-        elif body is not None:
-            options["body"] = json.dumps(body).encode()
+        if request.file is not None:
+            options["fields"] = {"uploadfile": (*request.file, "application/yaml")}
+        elif request.body is not None:
+            options["body"] = json.dumps(request.body).encode()
             headers["Content-Type"] = "application/json"
         try:
             answer = self._pool.request(
-                method, url, headers=headers, preload_content=False, redirect=False, retries=False,
+                request.method, f"{self.access.host}{request.target}", headers=headers,
+                preload_content=False, redirect=False, retries=False,
                 timeout=urllib3.Timeout(connect=self._limits.connect_seconds, read=self._limits.answer_seconds),
                 **options,
             )  # fmt: skip
@@ -170,7 +179,7 @@ class Transport:
             raise _unreachable(self.access.host, error) from None
         if answer.status // 100 == 2:
             return raw
-        raise refusal(answer.status, raw, self.access.host, path)
+        raise refusal(answer.status, raw, self.access.host, request.path)
 
 
 def _pool(access: Access) -> PoolManager:

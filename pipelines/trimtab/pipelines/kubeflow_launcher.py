@@ -14,7 +14,7 @@ from trimtab.core.launch import LauncherAway, RetrainRequest, State
 from trimtab.pipelines.kubeflow_follow import Pace, cancel, passing
 from trimtab.pipelines.kubeflow_http import KubeflowError
 from trimtab.pipelines.kubeflow_patience import Patience
-from trimtab.pipelines.kubeflow_records import conclude, forgotten, lost_or, owner, started, version_of
+from trimtab.pipelines.kubeflow_records import conclude, forgotten, last_started, lost_or, owner, started
 from trimtab.pipelines.kubeflow_submit import start
 from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, upload
 from trimtab.pipelines.retrains import retrain_request
@@ -39,6 +39,7 @@ class KubeflowLauncher:
         image: the stages' image for a champion that was trained on no cluster, pinned.
         experiment: the experiment's name.
         service_account: of the runs' pods; empty for the installation's default.
+        s3_ca: the ConfigMap with the CA of the store's S3, for such a champion; see `compile_project`.
         cancel_seconds: how long the end of a cancelled run is waited for.
         cluster: asked what keeps a run's pods from going on; None asks nobody.
         pace: how often, and how long a trouble may last before the run is given up.
@@ -52,6 +53,7 @@ class KubeflowLauncher:
         image: str = "",
         experiment: str = "",
         service_account: str = "",
+        s3_ca: str = "",
         cancel_seconds: float = 20.0,
         cluster: Cluster | None = None,
         pace: Pace = USUAL,
@@ -61,6 +63,7 @@ class KubeflowLauncher:
         self._image = image
         self._experiment = experiment
         self._service_account = service_account
+        self._s3_ca = s3_ca
         self._cancel_seconds = cancel_seconds
         self._cluster = cluster
         self._pace = pace
@@ -167,7 +170,7 @@ class KubeflowLauncher:
         """The pipeline version that the champion ran as; made from its request where the backend has lost it."""
         from trimtab.core.project import Project
 
-        known = version_of(self._store, base_key)
+        known = last_started(self._store, base_key)
         if known is not None and self.kubeflow.version_exists(known.pipeline_id, known.version_id):
             return Uploaded(
                 known.pipeline_id, known.version_id, known.version, known.service_account, known.run_seconds
@@ -176,7 +179,13 @@ class KubeflowLauncher:
         image = base.image if base.image and "unset" not in base.image else self._image
         return upload(
             self.kubeflow,
-            package_of(project, image=image, store_url=self._store.url, code_version=base.code_version),
+            package_of(
+                project,
+                image=image,
+                store_url=self._store.url,
+                s3_ca=self._s3_ca,
+                code_version=base.code_version,
+            ),
             project.task.statement,
         )
 

@@ -168,7 +168,7 @@ def refresh(kubeflow: Kubeflow, store: Store) -> None:
             conclude(store, key, run)
 
 
-def version_of(store: Store, key: str) -> Started | None:
+def last_started(store: Store, key: str) -> Started | None:
     """The newest place where a key ran; None where it ran on no cluster of ours."""
     found = started(store, key)
     return found[-1] if found else None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trimtab.core import runs
 from trimtab.core.errors import RunError
 from trimtab.core.records import canonical
+from trimtab.pipelines.compile_check import PARAMETER_BYTES, check_arguments
 from trimtab.pipelines.kubeflow_http import KubeflowError
 from trimtab.pipelines.kubeflow_records import Started, conclude, forgotten, lost_or, owner, put_started
 from trimtab.pipelines.kubeflow_upload import Uploaded, package_of, portable_source, uncached, upload
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
     from trimtab.core.runs import RunRequest
     from trimtab.core.store import Store
     from trimtab.pipelines.kubeflow_api import Kubeflow
-    from trimtab.pipelines.kubeflow_models import BackendRun, Recurring
+    from trimtab.pipelines.kubeflow_models import BackendRun
 
 EXPERIMENT = "trimtab"
-MOST_PARAMETER_BYTES = 64_000
 _PAUSES = (0.0, 1.0, 3.0)  # before each try to start a run, seconds
 
 
@@ -66,6 +66,7 @@ def submit(
     again: bool = False,
     experiment: str = "",
     service_account: str = "",
+    s3_ca: str = "",
     told: Callable[[str], None] = lambda _: None,
 ) -> Submitted:
     """Run a project on a cluster; what runs already is found, and what has succeeded is not repeated.
@@ -81,16 +82,19 @@ def submit(
         again: run once more what has succeeded before, without the backend's cache.
         experiment: the experiment's name, made where there is none.
         service_account: of the run's pods; empty for the installation's default.
+        s3_ca: the ConfigMap with the CA of the store's S3; see `compile_project`.
         told: given each step in words.
 
     Raises:
         RunRefused: there is no image, or the backend refuses.
-        ProjectError: project, image or data are wrong.
+        ProjectError: project, image or data are wrong, or the reason is too long.
         KubeflowError: the backend cannot be reached or fails.
     """
     from trimtab.pipelines.local import make_request
 
-    package = package_of(project, image=image, store_url=store.url)
+    package = package_of(project, image=image, store_url=store.url, s3_ca=s3_ca)
+    # Key and data are always small enough: data that are not are left in the store.
+    check_arguments(package.content, {"reason": reason, "release": release})
     health = kubeflow.health()
     told(f"Kubeflow Pipelines {health.version} at {kubeflow.access.host}")
     request = dataclasses.replace(
@@ -152,10 +156,23 @@ def start(
         "reason": request.reason,
         "release": request.release,
     }
-    if len(json.dumps(parameters).encode()) > MOST_PARAMETER_BYTES:
+    if len(json.dumps(parameters).encode()) > PARAMETER_BYTES:
         parameters["data"] = ""  # the run's first task reads it from the request in the store
     account = service_account or uploaded.service_account
-    made = _create(kubeflow, key, experiment_id, uploaded, parameters, request.reason, account, spec)
+    made = _started_once(
+        kubeflow,
+        key,
+        lambda: kubeflow.create_run(
+            key,
+            experiment_id,
+            uploaded.pipeline_id,
+            uploaded.version_id,
+            parameters,
+            description=request.reason,
+            service_account=account,
+            spec=spec,
+        ),
+    )
     put_started(
         store,
         key,
@@ -199,16 +216,7 @@ def at_work(kubeflow: Kubeflow, store: Store, key: str) -> BackendRun | None:
     return waiting[-1] if waiting else None
 
 
-def _create(
-    kubeflow: Kubeflow,
-    key: str,
-    experiment_id: str,
-    uploaded: Uploaded,
-    parameters: dict[str, Any],
-    reason: str,
-    service_account: str,
-    spec: Mapping[str, Any] | None,
-) -> BackendRun:
+def _started_once(kubeflow: Kubeflow, key: str, create: Callable[[], BackendRun]) -> BackendRun:
     """Start a run; where no answer came, look whether it was started all the same, before trying once more."""
     last: KubeflowError | None = None
     before = {r.id for r in kubeflow.runs(name=key)}
@@ -219,16 +227,7 @@ def _create(
             if fresh:
                 return fresh[-1]
         try:
-            return kubeflow.create_run(
-                key,
-                experiment_id,
-                uploaded.pipeline_id,
-                uploaded.version_id,
-                parameters,
-                description=reason,
-                service_account=service_account,
-                spec=spec,
-            )
+            return create()
         except KubeflowError as error:
             if error.exit_code == 2:
                 raise
@@ -241,57 +240,3 @@ def _submitted(
     kubeflow: Kubeflow, key: str, run: BackendRun, uploaded: Uploaded, found: Literal["new", "running"]
 ) -> Submitted:
     return Submitted(key, run.id, kubeflow.access.run_url(run.id), uploaded.version, found, uploaded.run_seconds)
-
-
-def schedule(
-    kubeflow: Kubeflow,
-    store: Store,
-    project: Project,
-    *,
-    image: str,
-    cron: str = "",
-    every_seconds: int = 0,
-    data: Any = None,
-    reason: str = "",
-    release: Literal["ask", "hold"] = "ask",
-    name: str = "",
-    experiment: str = "",
-    service_account: str = "",
-) -> Recurring:
-    """Run a project's pipeline version again and again; each run makes a key of its own.
-
-    The same schedule (name, version, times) is found, not made twice; one of that name with another version or times
-    is replaced.
-    """
-    kubeflow.health()
-    package = package_of(project, image=image, store_url=store.url)
-    source = portable_source(project, store, data) if data is not None or _local(project) else None
-    uploaded = upload(kubeflow, package, project.task.statement)
-    name = name or project.name
-    when = f"cron {cron}" if cron else f"every {every_seconds} s"
-    for found in kubeflow.recurring(name):
-        if found.version_id == uploaded.version_id and found.when == when and found.enabled:
-            return found
-        kubeflow.delete_recurring(found.id)
-    return kubeflow.create_recurring(
-        name,
-        kubeflow.ensure_experiment(experiment or EXPERIMENT),
-        uploaded.pipeline_id,
-        uploaded.version_id,
-        {
-            "data": "" if source is None else canonical(source).decode(),
-            "key": "",
-            "reason": reason or f"schedule {name}, {when}",
-            "release": release,
-        },
-        cron=cron,
-        every_seconds=every_seconds,
-        description=reason,
-        service_account=service_account or uploaded.service_account,
-    )
-
-
-def _local(project: Project) -> bool:
-    from trimtab.core.sources import normalise
-
-    return any("path" in part for part in normalise(project.data.source))

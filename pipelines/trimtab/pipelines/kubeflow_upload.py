@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trimtab.core.errors import RunRefused
+from trimtab.pipelines.kubeflow_models import MADE_BY
 
 if TYPE_CHECKING:
     from trimtab.core.project import Project
     from trimtab.core.store import Store
+    from trimtab.pipelines import compile_check
     from trimtab.pipelines.kubeflow_api import Kubeflow
 
 IMAGE_HINT = (
@@ -24,28 +26,32 @@ IMAGE_HINT = (
 
 @dataclass(frozen=True)
 class Package:
-    """A compiled pipeline, checked.
+    """A compiled pipeline, checked, as a version to be.
 
     Attributes:
         pipeline: the pipeline's name.
         version: its name, made from the content: the same content is the same version.
         body: the YAML, both documents.
+        content: the same, read.
         image: the stages' image.
-        service_account: that its runs should have; empty for the installation's default.
-        run_seconds: how long a run may take; 0 without limit.
     """
 
     pipeline: str
     version: str
-    body: bytes
+    body: bytes = field(repr=False)
+    content: compile_check.Package = field(repr=False)
     image: str
-    service_account: str = ""
-    run_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
 class Uploaded:
-    """A version that the backend has, and what its runs need."""
+    """A version that the backend has, and what its runs need.
+
+    Attributes:
+        pipeline_id, version_id, version: the backend's ids, and the version's name.
+        service_account: that its runs should have; empty for the installation's default.
+        run_seconds: how long a run may take; 0 without limit.
+    """
 
     pipeline_id: str
     version_id: str
@@ -54,13 +60,14 @@ class Uploaded:
     run_seconds: float = 0.0
 
 
-def package_of(project: Project, *, image: str, store_url: str, code_version: str = "") -> Package:
+def package_of(project: Project, *, image: str, store_url: str, s3_ca: str = "", code_version: str = "") -> Package:
     """Compile a project and check both documents, since a broken one keeps a backend busy for ever or fails late.
 
     Args:
         project: the project file.
         image: the stages' image, pinned.
         store_url: the store that the stages use.
+        s3_ca: the ConfigMap with its CA; see `compile_project`.
         code_version: version of the code in that image; empty: of this installation.
 
     Raises:
@@ -74,11 +81,11 @@ def package_of(project: Project, *, image: str, store_url: str, code_version: st
         raise RunRefused("there is no image for the stages", object=project.name, hint=IMAGE_HINT)
     with tempfile.TemporaryDirectory(prefix="trimtab-") as folder:
         path = Path(folder) / f"{project.name}.yaml"
-        compile_project(project, path, image=image, store=store_url, code_version=code_version)
+        compile_project(project, path, image=image, store=store_url, s3_ca=s3_ca, code_version=code_version)
         checked = check_package(path)
         body = path.read_bytes()
     digest = hashlib.sha256(body).hexdigest()[:12]
-    return Package(project.name, f"{project.name}-{digest}", body, image, checked.service_account, checked.run_timeout)
+    return Package(project.name, f"{project.name}-{digest}", body, checked, image)
 
 
 def uncached(package: Package) -> dict[str, Any]:
@@ -88,17 +95,13 @@ def uncached(package: Package) -> dict[str, Any]:
     repeat one. It is kfp.Client's `enable_caching=False`, which reaches the outermost tasks alone.
 
     Returns:
-        `V2beta1Run.pipeline_spec`: the IR, or both documents where there is a platform's.
+        `V2beta1Run.pipeline_spec`: both documents.
     """
-    import yaml
-
-    documents = [d for d in yaml.safe_load_all(package.body) if d]
-    ir = next(d for d in documents if "pipelineInfo" in d)
-    platform = next((d for d in documents if "platforms" in d), None)
+    ir = copy.deepcopy(package.content.ir)
     for component in (ir["root"], *ir["components"].values()):
         for task in component.get("dag", {}).get("tasks", {}).values():
             task["cachingOptions"] = {}
-    return {"pipeline_spec": ir, "platform_spec": platform} if platform else dict(ir)
+    return {"pipeline_spec": ir, "platform_spec": package.content.platform}
 
 
 def upload(kubeflow: Kubeflow, package: Package, description: str = "") -> Uploaded:
@@ -107,9 +110,9 @@ def upload(kubeflow: Kubeflow, package: Package, description: str = "") -> Uploa
     Raises:
         KubeflowError: the backend did not take it.
     """
-    tags: Mapping[str, str] = {"made-by": "trimtab", "image": package.image.rpartition("@")[2][:63]}
+    tags = {**MADE_BY, "image": package.image.rpartition("@")[2][:63]}
     ids = kubeflow.ensure_version(package.pipeline, package.version, package.body, description, tags)
-    return Uploaded(*ids, package.version, package.service_account, package.run_seconds)
+    return Uploaded(*ids, package.version, package.content.service_account, package.content.run_timeout)
 
 
 def portable_source(project: Project, store: Store, source: Any = None) -> Any:

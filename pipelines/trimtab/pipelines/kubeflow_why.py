@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from trimtab.pipelines.kubeflow_cluster import Cluster
     from trimtab.pipelines.kubeflow_models import BackendRun, Task
 
-DEFAULT_ROOT = "minio://mlpipeline/v2/artifacts"
+# Of a run that names none: what manifests/components/kfp-launcher says, and Kubeflow's own default.
+ROOTS = ("minio://trimtab-artifacts/runs/trimtab", "minio://mlpipeline/v2/artifacts")
 _LOG_LINES = 20
 _LOG_BYTES = 200_000
 
@@ -113,7 +114,7 @@ def failed_tasks(run: BackendRun) -> list[str]:
 
     >>> from trimtab.pipelines.kubeflow_models import BackendRun, Task
     >>> tasks = (Task("say", "FAILED", ()), Task("say(1)", "FAILED", ()), Task("", "FAILED", ()))
-    >>> failed_tasks(BackendRun("r", "n", "FAILED", "e", tasks=tasks))
+    >>> failed_tasks(BackendRun("r", "n", "FAILED", tasks=tasks))
     ['say']
     """
     return list(dict.fromkeys(task_of(t) for t in run.tasks if t.state == "FAILED" and t.name))
@@ -156,14 +157,22 @@ def executor_logs(
         The end of each task's log by the task's name in the path, the oldest first; of a task that was tried again
         one after the other. Empty where the bucket cannot be read.
     """
+    for root in (run.root,) if run.root else ROOTS:
+        if found := _logs_below(root, f"{pipeline}/{run.id}/", settings, stages) if pipeline else {}:
+            return found
+    return {}
+
+
+def _logs_below(root: str, of_run: str, settings: Settings, stages: Collection[str] | None) -> dict[str, str]:
+    """The logs of one run below one place of artifacts."""
+    from trimtab.core.store.retry import Retry
     from trimtab.core.store.s3 import open_s3
 
-    root = run.root or DEFAULT_ROOT
     scheme, _, place = root.partition("://")
     bucket, _, prefix = place.rstrip("/").partition("/")
-    if scheme not in ("minio", "s3") or not bucket or not pipeline:
+    if scheme not in ("minio", "s3") or not bucket:
         return {}
-    here = f"{prefix}/{pipeline}/{run.id}/".lstrip("/")  # the whole root holds every artifact that was ever made
+    here = f"{prefix}/{of_run}".lstrip("/")  # the whole root holds every artifact that was ever made
 
     def wanted(path: str) -> bool:
         task, *_, name = path.split("/")
@@ -171,8 +180,6 @@ def executor_logs(
 
     found: dict[str, str] = {}
     try:
-        from trimtab.core.store.retry import Retry
-
         artifacts = open_s3(f"s3://{bucket}", settings.s3, retry=Retry(attempts=2), read_seconds=15)
         for path, body in artifacts.foreign(here, wanted, _LOG_BYTES):
             task = path.partition("/")[0]

@@ -1,7 +1,7 @@
-"""What may go: garbage of the store, and old runs of a backend, which keeps everything for ever.
+"""What may go: garbage of the store, and old runs and pipeline versions of a backend, which keeps everything for ever.
 
 Truth is never taken: no record of a run, no ledger, no dataset. Of a backend's runs those that a published version
-came from stay, and those that nobody here started.
+came from stay, and those that nobody here started; of its pipeline versions those that a run or a schedule names.
 
 A store does not say how old a key is. So garbage is noted the first time it is seen (`reports/garbage/…`), and taken
 when a note is a day old and it is garbage still.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -22,12 +22,12 @@ from trimtab.core.envelope import MANIFEST
 from trimtab.core.errors import NotFound, StoreError, TrimtabError
 from trimtab.core.records import create_record, parse_time, read_record, utcnow
 from trimtab.core.run_starts import failed_start
-from trimtab.pipelines.kubeflow_records import conclude, key_of
+from trimtab.pipelines.kubeflow_records import conclude, key_of, started
 
 if TYPE_CHECKING:
     from trimtab.core.store import Store
     from trimtab.pipelines.kubeflow_api import Kubeflow
-    from trimtab.pipelines.kubeflow_models import BackendRun
+    from trimtab.pipelines.kubeflow_models import BackendRun, Version
 
 GRACE = timedelta(days=1)
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -128,6 +128,58 @@ def take_runs(kubeflow: Kubeflow, store: Store, found: list[BackendRun]) -> int:
             conclude(store, key, run)
         kubeflow.delete_run(run.id)
     return len(found)
+
+
+def old_versions(
+    kubeflow: Kubeflow,
+    store: Store,
+    days: float,
+    keep: int,
+    without: Collection[BackendRun] = (),
+    now: datetime | None = None,
+) -> list[Version]:
+    """Pipeline versions of the backend that may go: ours, made more than `days` ago, and nothing names them.
+
+    Args:
+        kubeflow: the backend.
+        store: where runs are recorded.
+        days: how old.
+        keep: how many of each pipeline's newest stay; at least one, which schedules may mean that name no version.
+        without: runs that will be gone by then.
+        now: the time, for tests.
+    """
+    limit = (now or utcnow()) - timedelta(days=days)
+    begun = {key: started(store, key) for key in runs.list_runs(store)}
+    own = {one.version_id for found in begun.values() for one in found}
+    # A champion's retrains are runs of its own version.
+    used = _used(kubeflow, without) | {one.version_id for key in origins(store) for one in begun.get(key, ())}
+    found = []
+    for pipeline_id in kubeflow.pipelines(shared=not kubeflow.health().multi_user):
+        ours = [v for v in kubeflow.versions(pipeline_id) if v.ours or v.id in own]
+        found += [v for v in ours[max(1, keep) :] if v.id not in used and (v.created_at or limit) < limit]
+    return found
+
+
+def take_versions(kubeflow: Kubeflow, found: Collection[Version]) -> int:
+    """Delete pipeline versions, but for those that are in use by now.
+
+    The backend itself deletes one that is in use. A run that is submitted in the very moment fails to start, and the
+    next `submit` uploads its version again.
+
+    Returns:
+        How many.
+    """
+    used = _used(kubeflow) if found else set()
+    unused = [v for v in found if v.id not in used]
+    for version in unused:
+        kubeflow.delete_version(version)
+    return len(unused)
+
+
+def _used(kubeflow: Kubeflow, without: Collection[BackendRun] = ()) -> set[str]:
+    """The versions that runs and schedules of the backend name, whoever's they are."""
+    gone = {run.id for run in without}
+    return {r.version_id for r in kubeflow.runs() if r.id not in gone} | {r.version_id for r in kubeflow.recurring()}
 
 
 def origins(store: Store) -> set[str]:

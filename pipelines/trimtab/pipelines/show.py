@@ -13,7 +13,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from trimtab.core import runs
+
 if TYPE_CHECKING:
+    from trimtab.core.store import Store
     from trimtab.pipelines.local import Progress
     from trimtab.pipelines.steps import Step
 
@@ -109,6 +112,16 @@ def warnings_of(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
         w for stage in ("ingest", "validate") for w in results.get(stage, {}).get("figures", {}).get("warnings", ())
     ]
     return list(dict.fromkeys(map(str, told)))
+
+
+def beside(store: Store, model: str, key: str, version: str) -> dict[str, Any]:
+    """What `ending` tells beside a run's result: `model`, `warnings`, and `report`, the report's address or nothing."""
+    report = f"models/{model}/versions/{version}/report.html"
+    return {
+        "model": model,
+        "warnings": warnings_of(runs.stage_results(store, key)),
+        "report": f"{store.url.rstrip('/')}/{report}" if version and store.exists(report) else "",
+    }
 
 
 def _remarks(warnings: Sequence[str]) -> Iterator[Text]:

@@ -24,6 +24,7 @@ SIGNING_SECRET = "trimtab-signing"  # noqa: S105 - the name of a secret
 SIGNING_FOLDER = "/etc/trimtab/signing"
 TRUSTED_CONFIG_MAP = "trimtab-trusted-keys"
 TRUSTED_FOLDER = "/etc/trimtab/trusted"
+S3_CA_FOLDER = "/etc/trimtab/s3-ca"
 RUN_ID_FIELD = "metadata.labels['pipeline/runid']"
 
 # A stage that is over its time ends itself and says so; Kubernetes ends what cannot, after this long.
@@ -74,7 +75,7 @@ DEFAULTS: dict[str, Default] = {
 }
 
 
-def for_cluster(project: Project, task: Any, step: Step, store: str) -> None:
+def for_cluster(project: Project, task: Any, step: Step, store: str, s3_ca: str = "") -> None:
     """Give a task of a graph what it needs on a cluster.
 
     Args:
@@ -82,6 +83,7 @@ def for_cluster(project: Project, task: Any, step: Step, store: str) -> None:
         task: KFP's task, changed in place.
         step: which step of the pipeline it is.
         store: URL of the store that it uses; empty leaves it to the image.
+        s3_ca: ConfigMap whose key `ca.crt` holds the CA of the S3's certificate; empty where that is a public one.
     """
     limits = project.resources.of(step.stage)
     _resources(task, limits, DEFAULTS[step.stage], project.resources.threads)
@@ -91,6 +93,8 @@ def for_cluster(project: Project, task: Any, step: Step, store: str) -> None:
         task.set_retry(retries, **BACKOFF)
     _time(task, limits, DEFAULTS[step.stage], project.resources)
     _environment(task, step, project.resources, store)
+    if s3_ca:
+        _trust(task, s3_ca)
     _labels(task, project, step)
 
 
@@ -169,6 +173,13 @@ def _environment(task: Any, step: Step, resources: Resources, store: str) -> Non
         # the keys can train all the same.
         kubernetes.use_config_map_as_volume(task, TRUSTED_CONFIG_MAP, TRUSTED_FOLDER, optional=True)
         task.set_env_variable("TRIMTAB_TRUSTED_KEYS", TRUSTED_FOLDER)
+
+
+def _trust(task: Any, s3_ca: str) -> None:
+    from kfp import kubernetes
+
+    kubernetes.use_config_map_as_volume(task, s3_ca, S3_CA_FOLDER)
+    task.set_env_variable("AWS_CA_BUNDLE", f"{S3_CA_FOLDER}/ca.crt")
 
 
 def _labels(task: Any, project: Project, step: Step) -> None:

@@ -18,6 +18,7 @@ that Kubeflow's own UI, client and schedules start it as well as we do.
 
 # No `from __future__ import annotations` here: KFP reads the pipeline function's annotations as types.
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,7 +123,6 @@ def build(
     tasks = _Tasks(image, [])
     description = project.task.statement or f"Trains {project.name}."
 
-    @dsl.pipeline(name=project.name, description=description)  # type: ignore[untyped-decorator]
     def training(data: str = "", key: str = "", reason: str = "", release: str = "ask") -> None:
         add = tasks.add
         defined = add(
@@ -190,7 +190,10 @@ def build(
             if finish is not None:
                 finish(task, step)
 
-    graph: Any = training
+    # KFP looks at the whole stack at each setting of a task, and `inspect` goes through all modules for each frame that
+    # is of no file, as those of `python -m` are. A thread begins with a stack of its own.
+    with ThreadPoolExecutor(1) as apart:
+        graph: Any = apart.submit(dsl.pipeline(name=project.name, description=description), training).result()
     graph.trimtab_steps = {task.name: step for task, step in tasks.steps}
     return graph
 

@@ -9,6 +9,7 @@ import hashlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from trimtab.core.settings import Settings
@@ -23,12 +24,7 @@ def work_folder(store_url: str, settings: Settings) -> Path:
     scheme, separator, rest = store_url.partition("://")
     if separator and scheme != "file":
         return settings.home / "work" / hashlib.sha256(store_url.encode()).hexdigest()[:12]
-    if separator:
-        from urllib.request import url2pathname
-
-        store = Path(url2pathname("/" + rest.partition("/")[2]))
-    else:
-        store = Path(store_url).absolute()
+    store = Path(unquote("/" + rest.partition("/")[2])) if separator else Path(store_url).absolute()
     return store.parent / ("work" if store.name == "store" else f"{store.name}.work")
 
 

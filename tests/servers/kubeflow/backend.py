@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import threading
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +98,6 @@ class Backend:
         self.packages: dict[str, tuple[Item, Item]] = {}
         self.runs: dict[str, _Run] = {}
         self.recurring: dict[str, Item] = {}
-        self.on_ended: Callable[[Item], None] | None = None
 
     # Experiments
 
@@ -321,8 +319,6 @@ class Backend:
                 run.messages["workflow"] = message
             run.item["finished_at"] = now()
             self._state(run, "SUCCEEDED" if good and not run.cancelled.is_set() else "FAILED")
-        if self.on_ended is not None:
-            self.on_ended(run.item)
 
     def _told(self, run: _Run, task: str, state: str, pod: str, outcome: Outcome | None) -> None:
         with self.lock:
@@ -380,11 +376,3 @@ def check_parameters(ir: Item, parameters: Item) -> None:
     for name, definition in known.items():
         if name not in parameters and not definition.get("isOptional") and "defaultValue" not in definition:
             raise ApiError(400, f"Invalid input error: parameter {name} is missing")
-
-
-def settled(backend: Backend, seconds: float = 60.0) -> list[Item]:
-    """All runs of a backend once they have ended."""
-    until = time.monotonic() + seconds
-    for run_id in list(backend.runs):
-        backend.wait(run_id, max(0.1, until - time.monotonic()))
-    return [run.item for run in backend.runs.values()]

@@ -39,7 +39,6 @@ class ClusterPods:
         account: ServiceAccount of the pods.
         user: numeric user and group of a hardened backend; 0 leaves the image's.
         seconds: a pod that takes longer is ended.
-        keep: pods stay after their end, to be looked at; else their log is kept and they go.
 
     Attributes:
         started: names of the pods, in order.
@@ -56,9 +55,8 @@ class ClusterPods:
         account: str = "pipeline-runner",
         user: int = 10001,
         seconds: float = 600.0,
-        keep: bool = False,
     ) -> None:
-        self.namespace, self.account, self.user, self.keep = namespace, account, user, keep
+        self.namespace, self.account, self.user = namespace, account, user
         self.started: list[str] = []
         self.seconds: dict[str, float] = {}
         self._client, self._read, self._root, self._limit = client, read, root.rstrip("/"), seconds
@@ -196,9 +194,8 @@ class ClusterPods:
 
         with contextlib.suppress(ApiException):
             api.delete_namespaced_config_map(name, self.namespace)
-        if not self.keep:
-            with contextlib.suppress(ApiException):
-                api.delete_namespaced_pod(name, self.namespace, grace_period_seconds=1)
+        with contextlib.suppress(ApiException):
+            api.delete_namespaced_pod(name, self.namespace, grace_period_seconds=1)
 
 
 def _environment(task: TaskSpec) -> list[dict[str, Any]]:

@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -117,7 +116,6 @@ class Scripted:
         fail: names of tasks that fail, with what their log says.
         hold: tasks that run until `release` is set or the run is terminated.
         parameters: output parameters by task.
-        on_run: called with each task before it ends.
     """
 
     def __init__(
@@ -125,19 +123,15 @@ class Scripted:
         fail: Mapping[str, str] | None = None,
         hold: Collection[str] = (),
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
-        on_run: Callable[[TaskSpec], None] | None = None,
     ) -> None:
         self.fail = dict(fail or {})
         self.hold = set(hold)
         self.release = threading.Event()
         self.parameters = dict(parameters or {})
-        self.on_run = on_run
         self.ran: list[str] = []
 
     def run(self, task: TaskSpec, cancelled: threading.Event) -> Outcome:
         self.ran.append(task.name)
-        if self.on_run is not None:
-            self.on_run(task)
         while task.name in self.hold and not self.release.is_set() and not cancelled.is_set():
             self.release.wait(0.02)
         if cancelled.is_set():
@@ -201,10 +195,10 @@ class Processes:
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
             while process.poll() is None:
-                if cancelled.is_set():
+                if cancelled.wait(0.02):
                     with contextlib.suppress(ProcessLookupError):
                         os.killpg(process.pid, signal.SIGKILL)
-                time.sleep(0.02)
+                    process.wait()
         text = log.read_text(errors="replace")
         self._objects.put(f"{task_root(task)}/executor-logs-0", text.encode())
         if process.returncode != 0:

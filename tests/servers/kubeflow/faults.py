@@ -37,7 +37,6 @@ class Faults:
     def __init__(self) -> None:
         self._planned: list[Fault] = []
         self._lock = threading.Lock()
-        self.happened: list[str] = []
 
     def add(self, *faults: Fault) -> None:
         """Plan faults."""
@@ -55,6 +54,5 @@ class Faults:
             for fault in self._planned:
                 if fault.times != 0 and re.fullmatch(fault.match, request):
                     fault.times -= 1
-                    self.happened.append(f"{fault.how} {request}")
                     return fault
         return None

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from tests.servers.kubeflow.backend import ApiError, Backend, Item, NeverAnswers
+from tests.servers.kubeflow.backend import ApiError, Backend, Item, NeverAnswers, parse_package
 from tests.servers.kubeflow.cluster import ClusterObjects
 from tests.servers.kubeflow.executors import Executor
 from tests.servers.kubeflow.faults import Fault, Faults
@@ -168,7 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise ApiError(401, "Request header error: there is no user identity header.", upload=upload)
             if owner.forbid and re.fullmatch(owner.forbid, f"{method} {parts.path}"):
                 raise ApiError(403, "User is not authorized with reason", upload=upload)
-            if parts.path.startswith("/api/") or parts.path.startswith("/apis/argoproj.io"):
+            if parts.path.startswith(("/api/", "/apis/argoproj.io")):
                 return _json(owner.cluster.answer(method, parts.path, query))
             return _route(owner.backend, method, parts.path, query, raw, dict(self.headers))
         except ApiError as error:
@@ -330,8 +330,6 @@ def _experiments(b: Backend, r: _Request) -> Item:
 
 
 def _upload_pipeline(b: Backend, r: _Request) -> Item:
-    from tests.servers.kubeflow.backend import parse_package
-
     package = r.file()
     ir, _ = parse_package(package)
     name = r.query.get("name") or ir["pipelineInfo"]["name"]
