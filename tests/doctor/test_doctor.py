@@ -153,13 +153,27 @@ def test_kubeflow_s_release(place: Place, release: str, state: str) -> None:
 
 @pytest.mark.parametrize(
     ("anybody", "believed", "state"),
-    [(200, 200, "warning"), (401, 200, "failed"), (401, 401, "ok")],
-    ids=["asks nobody", "believes a header", "asks"],
+    [(200, 200, "warning"), (401, 200, "failed"), (401, 401, "ok"), (302, 302, "ok"), (503, 503, "not looked at")],
+    ids=["asks nobody", "believes a header", "asks", "has a login before it", "fails"],
 )
 def test_whom_kubeflow_answers(place: Place, anybody: int, believed: int, state: str) -> None:
     """A stand-in, as above, that refuses as a multi-user installation does."""
     with answers(anybody, {"tag_name": "2.17.0"}, named=believed) as url:
         assert found(place.environ, kubeflow=url)["Kubeflow access"].state == state
+
+
+def test_an_api_that_is_not_there_is_not_said_to_ask(place: Place) -> None:
+    seen = found(place.environ, kubeflow=f"http://127.0.0.1:{free_port()}")
+    assert (seen["Kubeflow"].state, seen["Kubeflow access"].state) == ("failed", "not looked at")
+
+
+@pytest.mark.parametrize("text", ["foo: [", "- a", "hello", "\0", "kind: Config"])
+def test_a_kubeconfig_that_is_none_is_named(place: Place, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    where = Where(load(place.environ), kubernetes=True, kubeconfig=str(tmp_path / "config"))
+    (told,) = [finding for finding in examine(where) if finding.check == "Kubernetes"]
+    assert (told.state, told.hint) == ("failed", "name it by KUBECONFIG")
+    assert told.says.startswith("it is not known where it is: ")
 
 
 def test_whose_rights_a_credential_has(s3: S3, place: Place) -> None:

@@ -112,6 +112,7 @@ def _examine_cluster(where: Where) -> Iterator[Finding]:
         ("KServe mode", kserve.check_mode),
         ("storage container", kserve.check_storage),
         ("serving runtime", kserve.check_runtime),
+        ("autoscaling", kserve.check_autoscaling),
         ("Kubeflow retries", kubeflow.check_retries),
         ("Kubeflow launcher", kubeflow.check_launcher),
         ("GPUs", cluster.check_gpus),

@@ -30,7 +30,7 @@ EVENTS = {
     "FailedCreate": "Pod Security, a quota or a missing ServiceAccount refuses the pod",
     "FailedMount": "a Secret or ConfigMap that the pod mounts is missing",
 }
-APPLY = "apply the manifests: kubectl apply -k manifests/overlays/…"
+APPLY = "apply your overlay (docs/kubernetes.md)"
 
 
 def check_kubernetes(where: Where, kube: Kube) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""KServe: its CRDs, whether canaries work in its mode, the gateway, what restricted namespaces need, our runtime."""
+"""KServe: CRDs, whether canaries work in its mode, the gateway, restricted namespaces, our runtime, autoscaling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from trimtab.doctor.checks import Finding
-from trimtab.doctor.kube import Kube, Unseen, core, custom
+from trimtab.doctor.cluster import APPLY
+from trimtab.doctor.kube import Kube, Unreachable, Unseen, core, custom
 
 if TYPE_CHECKING:
     from trimtab.doctor.checks import Where
@@ -16,6 +17,9 @@ GROUP = "serving.kserve.io"
 GATEWAYS = "gateway.networking.k8s.io"
 CONFIG = "inferenceservice-config"
 STANDARD = ("Standard", "RawDeployment")
+# Those that autoscalers ask, newest first.
+METRICS_APIS = ("custom.metrics.k8s.io/v1beta2", "custom.metrics.k8s.io/v1beta1")
+ADAPTER = "manifests/cluster/prometheus-adapter/values.yaml"
 REPLACE = "`rollout.strategy: replace` is used: judged by replay of the log, then one change of storageUri"
 
 
@@ -128,8 +132,7 @@ def check_runtime(where: Where, kube: Kube) -> Iterator[Finding]:
     selector = "labelSelector=app.kubernetes.io%2Fname%3Dtrimtab"
     found = kube.items(f"{custom(GROUP, 'v1alpha1', 'servingruntimes', namespace=where.namespace)}?{selector}")
     if not found:
-        hint = "apply the manifests: kubectl apply -k manifests/overlays/…"
-        yield Finding("serving runtime", "failed", f"no ServingRuntime of ours in {where.namespace}", hint)
+        yield Finding("serving runtime", "failed", f"no ServingRuntime of ours in {where.namespace}", APPLY)
         return
     images = {c["image"] for one in found for c in one["spec"].get("containers", []) if c.get("image")}
     names = ", ".join(sorted(one["metadata"]["name"] for one in found))
@@ -139,3 +142,60 @@ def check_runtime(where: Where, kube: Kube) -> Iterator[Finding]:
         yield Finding("serving runtime", "warning", f"{names}: {', '.join(loose)} is not pinned", hint)
     else:
         yield Finding("serving runtime", "ok", f"{names}, by digest")
+
+
+def check_autoscaling(where: Where, kube: Kube) -> Iterator[Finding]:
+    """Where a champion's pods are to follow the load, autoscalers are told how many requests each of them answers."""
+    from trimtab.monitoring.kserve.scaling import METRIC
+
+    models = _scaled(where)
+    if not models:
+        yield Finding("autoscaling", "ok", "no champion sets serving.max_replicas: the number of pods is fixed")
+        return
+    without = f"the pods of {', '.join(models)} do not follow the load"
+    offered, silent = _custom_metrics(kube)
+    if f"pods/{METRIC}" in (offered or ()):
+        yield Finding("autoscaling", "ok", f"autoscalers are told {METRIC}, for {', '.join(models)}")
+    elif silent:
+        group, _, version = silent.partition("/")
+        hint = f"does its adapter run? kubectl describe apiservice {version}.{group}"
+        yield Finding("autoscaling", "warning", f"{silent} does not answer: {without}", hint)
+    elif offered is None:
+        hint = f"install prometheus-adapter with {ADAPTER} (docs/kserve.md)"
+        yield Finding("autoscaling", "warning", f"there is no custom metrics API: {without}", hint)
+    else:
+        hint = f"add the rule of {ADAPTER} to your adapter; it offers the metric once Prometheus has scraped a server"
+        yield Finding("autoscaling", "warning", f"the custom metrics API does not offer {METRIC}: {without}", hint)
+
+
+def _custom_metrics(kube: Kube) -> tuple[set[str] | None, str]:
+    """What the custom metrics API offers, None where there is none; and a version of it that does not answer."""
+    offered: set[str] | None = None
+    silent = ""
+    for version in METRICS_APIS:
+        try:
+            listed = kube.get(f"/apis/{version}")
+        except Unreachable:
+            silent = version
+            continue
+        if listed is not None:
+            offered = (offered or set()) | {str(one["name"]) for one in listed.get("resources") or []}
+    return offered, silent
+
+
+def _scaled(where: Where) -> list[str]:
+    """The models whose champion sets `serving.max_replicas`; one that cannot be read is told by `models`."""
+    from trimtab.core import bundle, ledger
+    from trimtab.core.errors import TrimtabError
+    from trimtab.core.store import open_store
+    from trimtab.monitoring.kserve.inference_service import Shape
+
+    store, found = open_store(where.settings.store, where.settings), []
+    for model in bundle.list_models(store):
+        try:
+            champion = ledger.state(store, model).champion
+            if champion and Shape.of(bundle.read_manifest(store, model, champion).project).max_replicas:
+                found.append(model)
+        except TrimtabError:
+            continue
+    return found

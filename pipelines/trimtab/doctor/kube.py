@@ -58,6 +58,8 @@ class Kube:
                 self.namespace = active["context"].get("namespace") or "default"
         except (ConfigException, OSError) as error:
             raise Unreachable(str(error)) from None
+        except Exception as error:  # noqa: BLE001 - one that is no YAML, or a list, is found out by whatever breaks
+            raise Unreachable(f"the kubeconfig cannot be read ({type(error).__name__})") from None
         settings.retries = False  # pyright: ignore[reportAttributeAccessIssue] - its stub knows None alone
         self.host = str(settings.host)
         self._client = client.ApiClient(settings)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from trimtab.doctor.checks import Where
 
 HARDENING = "apply manifests/components/kfp-hardening"
+REFUSED = (401, 403)
 # A user that is nobody's: an API that believes the header answers all the same.
 NOBODY = {"kubeflow-userid": "trimtab-doctor@nobody.invalid"}
 
@@ -86,13 +87,17 @@ def check_asked_who(where: Where) -> Iterator[Finding]:
     if not url:
         return
     path = f"{url}/apis/v2beta1/pipelines?page_size=1"
-    if get(path).status == 200:
+    reply = get(path)
+    if reply.status == 200:
         said = f"{url} answers without asking who asks: whoever reaches it can upload and run pipelines"
         yield Finding("Kubeflow access", "warning", said, f"let only the gateway reach it (NetworkPolicy); {HARDENING}")
-    elif get(path, NOBODY).status == 200:
+    elif reply.status and get(path, NOBODY).status == 200:
         said = f"{url} believes the identity header of a request that it knows nobody of"
         yield Finding(
             "Kubeflow access", "failed", said, "only your gateway may reach the API: a NetworkPolicy, or mTLS"
         )
-    else:
+    elif reply.status in REFUSED or 300 <= reply.status < 400:  # to a login
         yield Finding("Kubeflow access", "ok", "asks who asks")
+    else:
+        said = f"{url} lists no pipelines ({reply.why or reply.status}): whom it answers is not known"
+        yield Finding("Kubeflow access", "not looked at", said)
