@@ -110,13 +110,14 @@ class Alerting:
 
     def _find(self) -> None:
         """Write the file of targets anew whenever pods come or go."""
-        from kubernetes.client import CoreV1Api
+        from kubernetes.client import ApiException, CoreV1Api
+        from urllib3.exceptions import HTTPError
 
         known = ""
         with self._cluster.client() as client:
             while not self._stopped.wait(1.0):
                 # The API may be away for a moment: the next look finds it.
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(ApiException, HTTPError):
                     pods = CoreV1Api(client).list_namespaced_pod(
                         self._namespace, label_selector=f"{LABEL}/name=trimtab"
                     )

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
+from trimtab.monitoring.kserve.api import ApiError, KubernetesApi
+from trimtab.monitoring.kserve.observe import ROUTES
+
 if TYPE_CHECKING:
     from tests.servers.kubernetes.cluster import Cluster
 
@@ -53,7 +56,8 @@ class Gateway:
     def __init__(self, cluster: Cluster, namespace: str, route: str, address: str = "127.0.0.1") -> None:
         self.namespace, self.route = namespace, route
         self.sent: Counter[str] = Counter()
-        self._api = cluster.client()
+        self._client = cluster.client()
+        self._api = KubernetesApi(self._client)
         self._addresses: dict[str, str] = {}
         self._backends: tuple[Backend, ...] = ()
         self._stopped = threading.Event()
@@ -81,7 +85,7 @@ class Gateway:
         self._server.server_close()
         for thread in self._threads:
             thread.join(timeout=10)
-        self._api.close()
+        self._client.close()
 
     def choose(self) -> Backend | None:
         """A backend by weight; None where no route has one."""
@@ -91,30 +95,22 @@ class Gateway:
     def _look(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             # The API server may be away for a moment: what was last seen counts on, as with a real gateway.
-            with contextlib.suppress(Exception):
-                self._backends = self._read()
-
-    def _read(self) -> tuple[Backend, ...]:
-        from kubernetes.client import ApiException, CustomObjectsApi
-
-        try:
-            route = CustomObjectsApi(self._api).get_namespaced_custom_object(
-                "gateway.networking.k8s.io", "v1", self.namespace, "httproutes", self.route
-            )
-        except ApiException as error:
-            if error.status == 404:
-                return ()
-            raise
-        return tuple(self._backend(ref) for ref in references(route))
+            with contextlib.suppress(ApiError):
+                route = self._api.get(f"{ROUTES.format(self.namespace)}/{self.route}") or {}
+                self._backends = tuple(self._backend(ref) for ref in references(route))
 
     def _backend(self, reference: Mapping[str, Any]) -> Backend:
         name, port = str(reference["name"]), int(reference.get("port") or 80)
         if name not in self._addresses:
-            from kubernetes.client import CoreV1Api
-
-            service = CoreV1Api(self._api).read_namespaced_service(name, self.namespace)
-            self._addresses[name] = str(service.spec.cluster_ip)
+            self._addresses[name] = self._address(name)
         return Backend(name, self._addresses[name], port, int(reference.get("weight", 1)))
+
+    def _address(self, service: str) -> str:
+        """Where a Service is reached."""
+        found = self._api.get(f"/api/v1/namespaces/{self.namespace}/services/{service}")
+        if found is None:
+            raise ApiError(404, f"there is no Service {service}")
+        return str(found["spec"]["clusterIP"])
 
 
 def references(route: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -152,8 +152,6 @@ class Mission:
             "a bad upload: every digit is called by the next one's name; labels of what is answered wait meanwhile"
         )
         load.hold_labels()
-        # Those that are on their way arrive.
-        time.sleep(2.0)
         data = project.write_mislabelled(self.project, self.folder / "bad")
         bad = project.write(data.parent, data.name)
         told = self._submit(bad, "a new upload")
@@ -258,7 +256,7 @@ class Mission:
 
     def _sum_up(self, seen: Counted, first: str) -> None:
         facts, events = self.facts, self._events()
-        facts.requests, facts.failed_requests = seen.requests, seen.failed
+        facts.requests, facts.failed_requests = seen.requests, seen.failed + seen.refused
         facts.failures = [f"{time.strftime('%H:%M:%S', time.gmtime(f.at))} {f.why}" for f in seen.failures]
         facts.slowest_answer_s = round(seen.slowest, 3)
         facts.versions = dict(seen.by_version)

@@ -147,7 +147,19 @@ def write(folder: Path, namespace: str, images: Images, storage: str, kubeflow: 
                     "value": "1Gi",
                 },
             ),
-            _patch("ConfigMap", "kfp-launcher", {"op": "replace", "path": "/data", "value": _launcher(namespace)}),
+        ],
+        # MinIO is in this namespace, as in overlays/staging.
+        "replacements": [
+            {
+                "source": {"kind": "Service", "name": "trimtab-minio", "fieldPath": "metadata.namespace"},
+                "targets": [
+                    {
+                        "select": {"kind": "ConfigMap", "name": "kfp-launcher"},
+                        "fieldPaths": ["data.providers"],
+                        "options": {"delimiter": ".", "index": 1},
+                    }
+                ],
+            }
         ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
@@ -156,24 +168,14 @@ def write(folder: Path, namespace: str, images: Images, storage: str, kubeflow: 
 
 def artifacts_root() -> str:
     """Where runs keep their artifacts, as the component says."""
-    return str(_component_launcher()["defaultPipelineRoot"])
-
-
-def _launcher(namespace: str) -> dict[str, str]:
-    """The component's own data, with MinIO in this namespace."""
-    return {key: text.replace("trimtab-minio.trimtab:", f"trimtab-minio.{namespace}:") for key, text in
-            _component_launcher().items()}  # fmt: skip
-
-
-def _component_launcher() -> dict[str, str]:
-    found: dict[str, str] = yaml.safe_load((_COMPONENTS / "kfp-launcher" / "launcher.yaml").read_text())["data"]
-    return found
+    text = (_COMPONENTS / "kfp-launcher" / "settings" / "launcher.yaml").read_text()
+    return str(yaml.safe_load(text)["data"]["defaultPipelineRoot"])
 
 
 def _users() -> list[str]:
     """The S3 users whose Secrets our manifests name."""
     texts = [file.read_text() for file in (*MANIFESTS.glob("base/*.yaml"), *_COMPONENTS.glob("minio/*.yaml"),
-                                           *_COMPONENTS.glob("kfp-launcher/*.yaml"))]  # fmt: skip
+                                           *_COMPONENTS.glob("kfp-launcher/**/*.yaml"))]  # fmt: skip
     return sorted({user for text in texts for user in re.findall(r"trimtab-s3-([a-z]+)", text)})
 
 

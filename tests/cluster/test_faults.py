@@ -1,4 +1,4 @@
-"""`manifests/kind/faults` on a real API: the right pods are killed, the store goes and comes back."""
+"""`manifests/kind/faults` and `loop tell` on a real API: pods are killed, the store is away, everything is told."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.kubernetes.cluster import Cluster, kubectl_program
 pytestmark = pytest.mark.cluster
 
 
-def faults(cluster: Cluster, namespace: str, what: str) -> subprocess.CompletedProcess[str]:
+def script(cluster: Cluster, namespace: str, name: str, what: str) -> subprocess.CompletedProcess[str]:
     environ = {
         "PATH": os.environ["PATH"],
         # kubectl keeps a cache beside it.
@@ -27,13 +27,17 @@ def faults(cluster: Cluster, namespace: str, what: str) -> subprocess.CompletedP
         "WAIT": "no",
     }
     return subprocess.run(
-        [str(MANIFESTS / "kind" / "faults"), what],
+        [str(MANIFESTS / "kind" / name), what],
         env=environ,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
+
+
+def faults(cluster: Cluster, namespace: str, what: str) -> subprocess.CompletedProcess[str]:
+    return script(cluster, namespace, "faults", what)
 
 
 @pytest.fixture
@@ -82,3 +86,24 @@ def test_the_store_goes_and_comes_back(cluster_api: Cluster, namespace: str, obj
 def test_it_says_what_it_can(cluster_api: Cluster, namespace: str) -> None:
     done = faults(cluster_api, namespace, "explode")
     assert (done.returncode, done.stderr) == (2, "faults: kill or cut\n")
+
+
+def test_the_loop_tells_why_it_failed(cluster_api: Cluster, namespace: str, objects: list[Manifest]) -> None:
+    model = {"modelFormat": {"name": "trimtab"}, "runtime": "trimtab-server-v1", "storageUri": "s3://bucket/v1"}
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService",
+        "metadata": {"name": "digits", "namespace": namespace}, "spec": {"predictor": {"model": model}},
+    }  # fmt: skip
+    event = {
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "some.1", "namespace": namespace},
+        "involvedObject": {"kind": "Pod", "name": "some", "namespace": namespace}, "type": "Warning",
+        "reason": "Failed", "message": "the image is not there",
+    }  # fmt: skip
+    cluster_api.kubectl("create", "-f", "-", input=yaml.safe_dump_all([service, event]), check=True)
+    done = script(cluster_api, namespace, "loop", "tell")
+    # What is not there (deployments without pods, namespace kubeflow) stops nothing.
+    assert done.returncode == 0, done.stderr
+    assert "the image is not there" in done.stdout
+    assert "storageUri: s3://bucket/v1" in done.stdout
+    for component in ("server", "watch", "hook", "minio"):
+        assert f"\n{component}-" in done.stdout, component

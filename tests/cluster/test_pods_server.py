@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from tests.cluster.load import Answer, Load
+from benchmarks.cluster.load import THREADS, Answer, Load, Row
 from tests.cluster.site import Site
 from tests.servers.kubernetes.node import NAME
 from tests.servers.prometheus import wait_until
@@ -18,8 +18,8 @@ from trimtab.core import predictions
 
 pytestmark = [pytest.mark.cluster, pytest.mark.images, pytest.mark.timeout(600)]
 MODEL, SELECTOR = "digits", "app=digits-predictor"
-PATH = f"/v1/models/{MODEL}:predict"
-ROW = {"instances": [{"image": [[1.0] * 8] * 8, "image_id": "x"}]}
+ROWS = [Row({"image": [[1.0] * 8] * 8, "image_id": "x"})]
+RATE = 50.0
 FLUSH_SECONDS = 5.0
 
 
@@ -52,7 +52,7 @@ def test_rolling_update_drain_and_a_store_that_restarts_lose_nothing(pod_site: S
     version = site.place.publish(MODEL, "digits")
     address = site.serve(MODEL, version)
     kubectl = site.kubectl
-    with Load(address, 80, PATH, ROW, site.token) as load:
+    with Load(f"http://{address}", MODEL, ROWS, RATE, token=site.token) as load:
         load.wait(50)
 
         before = set(site.pods(SELECTOR))
@@ -60,7 +60,7 @@ def test_rolling_update_drain_and_a_store_that_restarts_lose_nothing(pod_site: S
         site.rolled_out(f"deployment/{MODEL}-predictor")
         wait_until(lambda: not before & set(site.pods(SELECTOR)), 60, "new pods in place of the old ones")
         load.wait(50)
-        update = load.words()
+        update = load.seen.words()
 
         # The one node is drained: the budget lets one pod go at a time, and none where no other one is ready.
         try:
@@ -72,18 +72,17 @@ def test_rolling_update_drain_and_a_store_that_restarts_lose_nothing(pod_site: S
         finally:
             kubectl("uncordon", NAME)
         site.rolled_out(f"deployment/{MODEL}-predictor")
-        drain = load.words()
+        drain = load.seen.words()
 
         kubectl("delete", "pod", "trimtab-minio-0", "--wait=true")
         load.wait(100)
         site.rolled_out("statefulset/trimtab-minio")
         load.wait(200)
-    print(f"\nupdate: {update}\ndrain: {drain}\nstore restarted: {load.words()}")
-    assert load.lost == []
-    assert {a.status for a in load.answers} == {200}
-    assert load.refused == 0
-    assert len({a.id for a in load.answers}) == len(load.answers)
-    assert missing(site, version, load.answers) == []
+    print(f"\nupdate: {update}\ndrain: {drain}\nstore restarted: {load.seen.words()}")
+    seen = load.seen
+    assert (seen.failed, seen.refused) == (0, 0)
+    assert len({a.id for a in seen.answers}) == len(seen.answers)
+    assert missing(site, version, seen.answers) == []
 
 
 def test_a_killed_pod_loses_what_it_was_answering_and_rows_in_memory_at_most(pod_site: Site) -> None:
@@ -91,22 +90,23 @@ def test_a_killed_pod_loses_what_it_was_answering_and_rows_in_memory_at_most(pod
     site.start()
     version = site.place.publish(MODEL, "digits")
     address = site.serve(MODEL, version)
-    with Load(address, 80, PATH, ROW, site.token) as load:
+    with Load(f"http://{address}", MODEL, ROWS, RATE, token=site.token) as load:
         load.wait(50 * int(2 * FLUSH_SECONDS))
         pod = site.pods(SELECTOR)[0]
         victims = site.node.processes_of(site.namespace, pod)
         assert victims
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        killed = time.monotonic()
+        killed = time.time()
         wait_until(lambda: _restarts(site, pod) == 1 and _ready(site, pod), 90, "the killed server's next life")
         load.wait(100)
-    gone = missing(site, version, load.answers, allowed=int(load.rate * 2 * FLUSH_SECONDS))
-    print(f"\nkilled: {load.words()}; {len(gone)} rows of the log lost")
-    assert {a.status for a in load.answers} == {200}
-    assert len(load.lost) <= load.connections, "each connection asks one thing at a time"
+    seen = load.seen
+    gone = missing(site, version, seen.answers, allowed=int(RATE * 2 * FLUSH_SECONDS))
+    print(f"\nkilled: {load.seen.words()}; {len(gone)} rows of the log lost")
+    assert seen.failed <= THREADS, "each connection asks one thing at a time"
+    assert not any(f.told for f in seen.failures), seen.words()
     assert all(killed - FLUSH_SECONDS - 2 <= a.at <= killed + 1 for a in gone), "older rows were on disk"
-    assert len(gone) <= load.rate * (FLUSH_SECONDS + 2)
+    assert len(gone) <= RATE * (FLUSH_SECONDS + 2)
 
 
 def _status(site: Site, pod: str) -> dict[str, object]:
