@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import subprocess
 import sys
 import threading
@@ -17,7 +19,7 @@ from trimtab.core.store import Store
 from trimtab.monitoring import plots, windows
 from trimtab.monitoring.detectors import DETECTORS
 from trimtab.monitoring.drift import Column
-from trimtab.monitoring.evidently_report import ROWS, frame, page
+from trimtab.monitoring.evidently_report import ROWS, TEXT, frame, page
 from trimtab.monitoring.reference import load
 from trimtab.monitoring.report import WAITING, Reporter, Task
 from trimtab.monitoring.verdict_page import make
@@ -25,8 +27,11 @@ from trimtab.monitoring.watch import Watch
 
 
 @pytest.mark.timeout(600)
-def test_reports_are_drawn_when_the_verdict_changes(store: Store, tmp_path: Path) -> None:
+def test_reports_are_drawn_when_the_verdict_changes(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Of a window with a poisoned column too: the others are still drawn."""
+    caplog.set_level(logging.INFO)
     stream = Stream(store, tmp_path)
     version, rng = stream.publish(), np.random.default_rng(0)
     reporter = Reporter(store)
@@ -43,6 +48,8 @@ def test_reports_are_drawn_when_the_verdict_changes(store: Store, tmp_path: Path
     names = {(int(k.split("/")[4]), k.rpartition("/")[2]) for k in store.list("reports/")}
     # Every verdict that is not `none` has a page; Evidently draws where the verdict changed.
     assert names == {(2, "verdict.html"), (2, "drift.html"), (2, "opinions.json"), (3, "verdict.html")}
+    (cost,) = re.findall(r"Evidently drew window 2 in \d+ s with (\d+) MB", caplog.text)
+    assert 100 < int(cost) < 600
     text = store.get(windows.evidently_key(MODEL, version, 2)).decode()
     assert len(text) > 100_000
     assert "window 2: drift" in text
@@ -103,6 +110,8 @@ def test_samples_are_bounded_and_images_summarised() -> None:
     assert table.num_rows == ROWS
     assert "image contrast" in table.column_names
     assert "image" not in table.column_names
+    texts = frame({"plan": pa.array(["x" * 1_000_000, None])}, [Column("plan", "category")])
+    assert texts["plan"].to_pylist() == ["x" * TEXT, None]
 
 
 def test_the_page_escapes_what_it_says() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence, Set
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -150,7 +151,7 @@ class HookService:
         self._failures = 0 if well else self._failures + 1
         for model in names:
             if self._turns.due(model) and not self._stopped.is_set():
-                well = self._turns.take(model, lambda one=model: self.step(one)) and well  # type: ignore[misc]
+                well = self._turns.take(model, partial(self.step, model)) and well
         return well, self._turns.wait(names) if names else self._turns.pause(self._failures)
 
     def _run(self) -> None:

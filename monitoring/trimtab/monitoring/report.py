@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -156,12 +157,13 @@ class Reporter:
             self._child = subprocess.Popen(
                 [sys.executable, "-m", "trimtab.monitoring.evidently_report", str(folder)],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env={**os.environ, "DO_NOT_TRACK": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
             )
+            began = time.monotonic()
             try:
-                _, errors = self._child.communicate(timeout=TIMEOUT_SECONDS)
+                peak, errors = self._child.communicate(timeout=TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.communicate()
@@ -171,6 +173,8 @@ class Reporter:
                     said = errors.decode(errors="replace")[-500:]
                     _log.error("a report could not be drawn: %s", said, extra={"window": task.window})
                 return False
+            took, megabytes = time.monotonic() - began, int(peak.split()[-1]) / 1e6
+            _log.info("Evidently drew window %d in %.0f s with %.0f MB", task.window, took, megabytes)
             self.store.put(windows.opinions_key(*place), (folder / "opinions.json").read_bytes())
             self.store.put(windows.evidently_key(*place), (folder / "report.html").read_bytes())
         return True

@@ -12,7 +12,9 @@ TOKEN = {"name": "trimtab-tokens", "key": "token"}
 _MATCHER = re.compile(r'(?P<name>\w+)(?P<how>=~|!~|!=|=)"(?P<value>.*)"')
 
 
-def alertmanager_config(hook_url: str = "http://trimtab-hook.trimtab:8090", pace: Pace | None = None) -> dict[str, Any]:
+def alertmanager_config(
+    hook_url: str = "http://trimtab-hook.trimtab.svc:8090", pace: Pace | None = None
+) -> dict[str, Any]:
     """The resource; what `configuration` says, in the operator's words.
 
     Args:
@@ -68,5 +70,11 @@ def _inhibition(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 def _matchers(texts: list[str]) -> list[dict[str, str]]:
-    found = [_MATCHER.fullmatch(text) for text in texts]
-    return [{"name": m["name"], "matchType": m["how"], "value": m["value"]} for m in found if m]
+    return [_matcher(text) for text in texts]
+
+
+def _matcher(text: str) -> dict[str, str]:
+    found = _MATCHER.fullmatch(text)
+    if found is None:
+        raise ValueError(f"this is no matcher of Alertmanager's: {text}")
+    return {"name": found["name"], "matchType": found["how"], "value": found["value"]}
