@@ -118,6 +118,12 @@ windows: {}
         (("name: churn", "name: " + "x" * 29), 1, "name", "28"),
         (("name: churn", "name: [churn]"), 1, "name", "expected text"),
         (("name: churn", "name: .nan"), 1, "name", "finite"),
+        (
+            ("name: churn", "serving: {replicas: 3, max_replicas: 2}\nname: churn"),
+            1,
+            "serving.max_replicas",
+            "(3), got 2",
+        ),
         (("candidates: [linear, mlp]", "candidates: [linear]\nmetric: mae"), 11, "metric", "is not for classification"),
     ],
 )

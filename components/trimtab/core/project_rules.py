@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from trimtab.core.blocks import BUILT_IN, METRICS, PROJECT_NAME, Candidate, Data, Gates, Task, metrics_for
+from trimtab.core.blocks import BUILT_IN, METRICS, PROJECT_NAME, Candidate, Data, Gates, Serving, Task, metrics_for
 from trimtab.core.policies import Rollout
 from trimtab.core.schema import FEATURES, NAME_RULE
 from trimtab.core.schema import NAME as FIELD_NAME
@@ -32,7 +32,7 @@ def rules(parts: Mapping[str, Any]) -> list[Found]:
     Args:
         parts: the blocks that are valid by themselves, by name; rules about absent ones are left out.
     """
-    return [*_name(parts), *_fields(parts), *_metrics(parts), *_candidates(parts), *_rollout(parts)]
+    return [*_name(parts), *_fields(parts), *_metrics(parts), *_candidates(parts), *_serving(parts), *_rollout(parts)]
 
 
 def _name(parts: Mapping[str, Any]) -> Iterator[Found]:
@@ -44,6 +44,15 @@ def _name(parts: Mapping[str, Any]) -> Iterator[Found]:
                 f"{name!r} is no project name: expected at most 28 of a-z, 0-9 and '-', starting with a letter "
                 "and not ending with '-'"
             ),
+        )
+
+
+def _serving(parts: Mapping[str, Any]) -> Iterator[Found]:
+    serving: Serving | None = parts.get("serving")
+    if serving is not None and serving.max_replicas is not None and serving.max_replicas < serving.replicas:
+        yield (
+            ("serving", "max_replicas"),
+            f"expected at least `replicas` ({serving.replicas}), got {serving.max_replicas}",
         )
 
 

@@ -17,7 +17,12 @@ from trimtab.core.errors import ProjectError
 
 @dataclass(frozen=True)
 class S3Settings:
-    """How to reach S3; secrets are kept out of `repr`."""
+    """How to reach S3; secrets are kept out of `repr`.
+
+    Attributes:
+        ca_bundle: file with the CA of its certificate.
+        ca_config_map: `TRIMTAB_S3_CA_CONFIG_MAP`, the ConfigMap in which a cluster's stages find it.
+    """
 
     endpoint: str = ""
     region: str = "us-east-1"
@@ -25,6 +30,7 @@ class S3Settings:
     secret_key: str = field(default="", repr=False)
     session_token: str = field(default="", repr=False)
     ca_bundle: str = ""
+    ca_config_map: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             secret_key=env.get("AWS_SECRET_ACCESS_KEY", ""),
             session_token=env.get("AWS_SESSION_TOKEN", ""),
             ca_bundle=env.get("AWS_CA_BUNDLE", ""),
+            ca_config_map=get("S3_CA_CONFIG_MAP"),
         ),
         otlp_endpoint=_otlp(env),
         kubeflow=KubeflowSettings(

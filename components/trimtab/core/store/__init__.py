@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 from trimtab.core.errors import ProjectError
 
@@ -97,8 +98,6 @@ def open_store(
 
         return FolderStore(Path(url).absolute(), on_error=on_error)
     if scheme == "file":
-        from urllib.request import url2pathname
-
         from trimtab.core.store.folder import FolderStore
 
         host, slash, path = rest.partition("/")
@@ -109,7 +108,7 @@ def open_store(
                 expected="file:///folder (three slashes)",
                 got=repr(url),
             )
-        return FolderStore(Path(url2pathname("/" + path)), on_error=on_error)
+        return FolderStore(Path(unquote("/" + path)), on_error=on_error)
     from trimtab.core import settings as environment
     from trimtab.core.store.s3 import open_s3
 
