@@ -62,13 +62,13 @@ ARROWS: tuple[Arrow, ...] = (
     (("watch", "left"), ("hook", "right"), "alarm", (590, 162)),
     (("prometheus", "left"), ("watch", "right"), "scrapes", (880, 160)),
     (("prometheus", "bottom"), ("alertmanager", "top"), "rules", (1040, 235)),
-    (("grafana", "top"), ("alertmanager", "bottom"), "", (0, 0)),
 )
 # Longer ways, by their points.
 WAYS: tuple[tuple[tuple[tuple[int, int], ...], str, tuple[int, int]], ...] = (
     (((940, 285), (920, 285), (920, 240), (370, 240), (370, 208)), "webhook, token", (740, 234)),
+    (((1130, 409), (1148, 409), (1148, 169), (1130, 169)), "queries", (1120, 233)),
     (((145, 378), (145, 623), (330, 623)), "artifacts, bundle", (200, 612)),
-    (((495, 208), (540, 208), (540, 590)), "ledger, campaigns", (540, 500)),
+    (((520, 190), (540, 190), (540, 590)), "ledger, campaigns", (540, 500)),
     (((850, 190), (868, 190), (868, 623), (850, 623)), "windows", (846, 560)),
     (((755, 508), (755, 590)), "bundle in, predictions out", (680, 556)),
     (((520, 325), (660, 325)), "KServe makes pods", (595, 290)),
