@@ -280,8 +280,14 @@ class Runs:
         cost = {"wall_seconds": 2.0, "cpu_seconds": 1.5}
         fields = {"figures": figures, "artifacts": {}, "cost": cost}
         create_record(store, f"{prefix}/result.json", "stage-result", fields)
-        outcome = {"state": "succeeded", "version": version, "winner": "mlp", "figures": {"passed": self.passed}}
+        outcome = {"state": "succeeded", "version": version, "winner": "mlp", "figures": self.selected()}
         runs.finish(store, key, outcome)
+
+    def selected(self) -> dict[str, object]:
+        """What select says of the winner."""
+        gates = {"accuracy at least 0.8": self.passed, "better than the baseline": True}
+        accuracy = 0.91 if self.passed else 0.7234
+        return {"accuracy": accuracy, "passed": self.passed, "gates": gates, "tested_on": "test", "rows": 47}
 
     def state(self, key: str) -> State:
         if runs.result(self.world.store, key) is not None:

@@ -244,8 +244,11 @@ class Stepper:
         won, why = False, ""
         paired: dict[str, Any] | None = None
         now = ledger.state(self.store, self.model)
-        if not version or not (result.get("figures") or {}).get("passed", True):
-            why = "it does not pass the project's gates"
+        figures = result.get("figures") or {}
+        if not version:
+            why = f"run {key} has published no version"
+        elif not figures.get("passed", True):
+            why = campaign_data.missed_gates(figures)
         elif version == now.champion:
             why = "training gave the champion again"
         elif version in now.rolled_back:

@@ -188,3 +188,18 @@ def out_of_time(at: CampaignState, about: Published, now: datetime, last: Retrai
     """Whether labels can no longer come: the label horizon has passed since the campaign opened, or was last judged."""
     record = last.judged if last is not None and last.judged is not None else at.opened
     return now - parse_time(str(record["written_at"])) > timedelta(hours=about.windows.label_horizon_hours)
+
+
+def missed_gates(figures: Mapping[str, Any]) -> str:
+    """Why a winner is not to be released, in words.
+
+    Args:
+        figures: those of a run's result: metrics by name, `gates` with whether each holds, `rows`, `tested_on`.
+    """
+    gates = figures.get("gates") or {}
+    told = []
+    for gate in [name for name, held in gates.items() if not held]:
+        value = figures.get(gate.split(" ", 1)[0])
+        told.append(f"{gate}, got {value:.4g}" if isinstance(value, int | float) else gate)
+    seen = f" (on {figures['rows']} rows, {figures.get('tested_on', 'test')})" if told and "rows" in figures else ""
+    return "it does not pass the project's gates" + (f": {'; '.join(told)}{seen}" if told else "")
