@@ -246,7 +246,10 @@ class Mission:
     def _idle(self) -> dict[str, Any]:
         uids = {name: list(self.place.ready(name).values()) for name in ("watch", "hook", "server")}
         found = footprint.measure(self.place.node.sandbox.cgroup, uids, IDLE_SECONDS).record()
-        self.say(f"idle: {found['cpu']} CPU, {found['megabytes']} MB for watch, hook and server together")
+        self.say(
+            f"idle: {found['cpu']} CPU, {found['megabytes']} MB for watch, hook and server together, "
+            f"{found['files']} MB of files beside"
+        )
         return found
 
     def _took(self, name: str) -> None:
