@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from trimtab.core.errors import RequestError
+from trimtab.serving.matrix import finite
 
 if TYPE_CHECKING:
     from trimtab.serving.model import LoadedModel, Tensors
@@ -52,10 +53,12 @@ class Prediction(NamedTuple):
     Attributes:
         outputs: n labels, or n numbers.
         probabilities: float32 [n, k], or None for regression.
+        places: of many rows, the labels' places among the classes, integers [n].
     """
 
     outputs: list[Any]
     probabilities: np.ndarray[Any, Any] | None
+    places: np.ndarray[Any, Any] | None = None
 
 
 class Answer(NamedTuple):
@@ -107,11 +110,11 @@ def read_output(model: LoadedModel, output: np.ndarray[Any, Any]) -> Prediction:
         if model.classifies:
             return Prediction([model.label(row)], output)
         return Prediction(row, None)
-    # One sum tells of a batch without bad values, for a fraction of what looking at each costs.
-    if not math.isfinite(output.sum(dtype=np.float64)):
+    if not finite(output):
         _refuse_row(output)
     if model.classifies:
-        return Prediction(model.labels(output), output)
+        places = model.places(output)
+        return Prediction(model.named(places), output, places)
     return Prediction(output[:, 0].tolist(), None)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from trimtab.core.errors import RequestError
 from trimtab.serving.calls import Answer, Call, Decoded, Prediction
@@ -108,9 +109,10 @@ class Exchange:
             app.metrics.predicted(version, "value", len(outputs))
         elif len(outputs) == 1:
             app.metrics.predicted(version, outputs[0])
-        else:
-            for label, rows in Counter(outputs).items():
-                app.metrics.predicted(version, label, rows)
+        elif said.places is not None:
+            for label, rows in zip(self.model.classes, np.bincount(said.places).tolist(), strict=False):
+                if rows:
+                    app.metrics.predicted(version, label, rows)
         if app.shadow is not None:
             app.shadow.offer(self.model, decoded.tensors, outputs)
 

@@ -148,4 +148,22 @@ def finite(values: Array) -> bool:
 
 def _may_hold_truth(body: bytes) -> bool:
     """Whether `true` or `false` stands in the body: `struct` takes them for 1 and 0."""
-    return b"true" in body or b"false" in body
+    return _holds(body, b"true") or _holds(body, b"false")
+
+
+def _holds(body: bytes, word: bytes) -> bool:
+    """Whether a word stands in a body of numbers, where its third letter is rare.
+
+    One letter is found ten times as quickly as a word. Where there are many of it, the word is looked for after all.
+
+    >>> [_holds(b'{"inputs": [%b]}' % value, b"true") for value in (b"1", b"true", b'"utter", true')]
+    [False, True, True]
+    """
+    at = -1
+    for _ in range(16):
+        at = body.find(word[2], at + 1)
+        if at < 0:
+            return False
+        if body.startswith(word, max(at - 2, 0)):
+            return True
+    return word in body

@@ -111,9 +111,19 @@ class LoadedModel:
 
     def labels(self, probabilities: np.ndarray[Any, Any]) -> list[str]:
         """The label of each row of probabilities [n, k]."""
+        return self.named(self.places(probabilities))
+
+    def places(self, probabilities: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The place of each row's label among the classes, integers [n]; of probabilities [n, k]."""
         if self.threshold is not None:
-            return [self.classes[int(p >= self.threshold)] for p in probabilities[:, 1].tolist()]
-        return [self.classes[i] for i in probabilities.argmax(axis=1).tolist()]
+            # As `label` does: the row's float32 as a float, against the threshold.
+            return (probabilities[:, 1].astype(np.float64) >= self.threshold).astype(np.intp)
+        return probabilities.argmax(axis=1)
+
+    def named(self, places: np.ndarray[Any, Any]) -> list[str]:
+        """The labels at places among the classes."""
+        labels: list[str] = self.prepared.labels[places].tolist()
+        return labels
 
 
 def load_model(folder: Path, manifest: Manifest, threads: int = 1) -> LoadedModel:

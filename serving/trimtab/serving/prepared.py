@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 
 from trimtab.serving.v2_binary import text
@@ -20,7 +21,9 @@ class Prepared:
     Attributes:
         v1: the whole V1 body of one row, by label.
         v2: the beginning of every V2 body, up to its id.
+        labels: the classes, texts [k].
         texts: each label as V2's BYTES.
+        even: the same, [k], where all take as many bytes; else None.
         v2_json: the outputs of one row by label, up to its probabilities.
         v2_binary: the same in the binary extension, whole, and the label's bytes.
         head: status line and headers of an answer, up to the prediction's UUID.
@@ -30,7 +33,10 @@ class Prepared:
         self.head = b"HTTP/1.1 200 OK\r\nx-model-version: %b\r\nx-prediction-id: " % version.encode()
         self.v1 = {label: orjson.dumps({"predictions": [label]}) for label in classes}
         self.v2 = orjson.dumps({"model_name": name, "model_version": version})[:-1] + b","
+        self.labels: np.ndarray[Any, Any] = np.array(classes, dtype=object)
         self.texts = {label: text([label]) for label in classes}
+        sizes = set(map(len, self.texts.values()))
+        self.even = np.frombuffer(b"".join(self.texts.values()), f"V{sizes.pop()}") if len(sizes) == 1 else None
         self.v2_json: dict[str, bytes] = {}
         self.v2_binary: dict[str, tuple[bytes, bytes]] = {}
         width = len(classes)

@@ -95,7 +95,7 @@ def encode(model: LoadedModel, call: Call, asked: Decoded, said: Prediction) -> 
             head = b'%b"id":%b,%b' % (prepared.v2, name, outputs)
             return Answer(b"%b%b%b" % (head, text, v2_binary.numbers(said.probabilities)), len(head))
     parts: list[bytes] = []
-    answered = [write_output(output, binary, said, prepared.texts, parts) for output, binary in wanted.outputs]
+    answered = [write_output(output, binary, said, prepared, parts) for output, binary in wanted.outputs]
     body = b'%b"id":%b,"outputs":%b}' % (prepared.v2, name, orjson.dumps(answered, option=NUMPY))
     if not parts:
         return Answer(body)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from trimtab.serving.v2_inputs import SIZE
 if TYPE_CHECKING:
     from trimtab.serving.calls import Prediction
     from trimtab.serving.model import LoadedModel
+    from trimtab.serving.prepared import Prepared
 
 
 class Wanted(NamedTuple):
@@ -66,7 +66,7 @@ def read_wanted(payload: dict[str, Any], model: LoadedModel) -> list[tuple[str, 
 
 
 def write_output(
-    name: str, binary: bool, said: Prediction, texts: Mapping[str, bytes], parts: list[bytes]
+    name: str, binary: bool, said: Prediction, prepared: Prepared, parts: list[bytes]
 ) -> dict[str, Any]:
     """One output's entry; binary data goes to `parts`.
 
@@ -74,13 +74,16 @@ def write_output(
         name: of the output.
         binary: whether its data is sent as bytes.
         said: what is answered.
-        texts: each label as BYTES.
+        prepared: has each label as BYTES.
         parts: takes the data of binary outputs, in order.
     """
     n = len(said.outputs)
     if name == "label":
         if binary:
-            parts.append(b"".join(map(texts.__getitem__, said.outputs)))
+            if prepared.even is not None and said.places is not None:
+                parts.append(prepared.even[said.places].tobytes())
+            else:
+                parts.append(b"".join(map(prepared.texts.__getitem__, said.outputs)))
             return {"name": name, "datatype": "BYTES", "shape": [n], "parameters": {SIZE: len(parts[-1])}}
         return {"name": name, "datatype": "BYTES", "shape": [n], "data": said.outputs}
     values: Any = said.outputs if said.probabilities is None or name != "probabilities" else said.probabilities
