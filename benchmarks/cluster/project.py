@@ -20,8 +20,8 @@ FIRST_ROWS, LAST_ROW = 276, 1797
 AGAIN = 900
 CLASSES = 10
 
-# The gate leaves room for chance: a retrain is judged on some 20 rows of new writers, of which a good model may well get
-# six wrong. That a gate is missed is no part of the loop.
+# The gate leaves room for chance: a retrain is judged on some 20 rows of new writers, of which a good model may well
+# get six wrong. That a gate is missed is no part of the loop.
 _PROJECT = """# Digits in the order of scikit-learn's file: 13 writers in turn; there are 276 images to begin with.
 name: digits
 task: {kind: classification, target: digit, statement: Read a handwritten digit.}

@@ -15,7 +15,7 @@ import orjson
 from trimtab.core.errors import RequestError
 from trimtab.serving import health, v1, v2
 from trimtab.serving.admission import DEADLINE
-from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, read_output
+from trimtab.serving.calls import Answer, Body, Call, Codec, Decoded, Prediction, read_output
 from trimtab.serving.exchange import Exchange, Ids, error_headers, http_response
 from trimtab.serving.heads import Head
 from trimtab.serving.http import (
@@ -210,7 +210,7 @@ class InferenceApp:
             return function(*given)
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *given)
 
-    def answer_now(self, head: Head, scope: Scope, body: bytes) -> bytes | None:
+    def answer_now(self, head: Head, scope: Scope, body: Body) -> bytes | None:
         """The short way: the whole HTTP response to a whole request, at once; None where that could take long."""
         bulk = len(body) > INLINE_BYTES
         if (bulk and not self._takes_bulk(head)) or not self._is_quick():
@@ -218,11 +218,13 @@ class InferenceApp:
         started = time.monotonic()
         exchange = Exchange(self, head)
         codec = head.codec
-        decode = codec.decode_bulk if bulk and codec.decode_bulk else codec.decode
         try:
             exchange.enter(scope, at_once=True)
             model = exchange.choose(len(body), None)
-            decoded = decode(model, body, exchange.call)
+            if codec.decode_bulk is not None and (bulk or isinstance(body, memoryview)):
+                decoded = codec.decode_bulk(model, body, exchange.call)
+            else:
+                decoded = codec.decode(model, bytes(body), exchange.call)
             if decoded is None or model.seconds(decoded.n) > INLINE_SECONDS:
                 exchange.withdraw()
                 return None

@@ -3,7 +3,8 @@
 uvicorn makes a task, an event and two messages of each request, which costs more than a small model's answer. Here a
 predict or infer request whose body came with its head, for versions that take little time, is answered within the
 parser's last callback; anything else goes the long way, through the same checks (`InferenceApp._answer`). Many rows as
-bytes, which need no parsing, may come in several pieces if they come soon.
+bytes, which need no parsing, may come in several pieces if they come soon; behind a head that is known they are read
+into their place (`incoming`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trimtab.core.errors import RequestError
 from trimtab.serving.heads import Head, Heads
+from trimtab.serving.incoming import Incoming
 from trimtab.serving.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Fast(Protocol):
         self._codec: Codec | None = None  # of the message being read, where it may go the short way
         self._share: Share | None = None  # what its body takes of the memory, where it comes in pieces
         self._pieces: list[bytes] = []
+        self._begins = b""  # its head as it came, where the message came in pieces and began with one
+        self._incoming: Incoming | None = None  # what reads in this connection's place, behind a head that is known
         self._data, self._first = b"", False  # what is being fed, and whether a message begins with it
         self._idle: asyncio.TimerHandle | None = None
         self._answered = 0.0
@@ -78,9 +82,9 @@ class Fast(Protocol):
         self._codec = None
         self._pieces.clear()  # an idle connection keeps nothing
         self._whole, self._size, self._silent = True, 0, 0
-        start = len(self._data) - len(body)
-        if self._first and answer.startswith(_GOOD) and self._data.find(b"\r\n\r\n") + 4 == start:
-            self.heads.keep(self._data[:start], head, len(body))
+        if answer.startswith(_GOOD) and (raw := self._begins or self._raw_head(len(body))):
+            self.heads.keep(raw, head, len(body))
+        self._begins = b""
         self._send(answer)
 
     def data_received(self, data: bytes) -> None:
@@ -95,9 +99,79 @@ class Fast(Protocol):
                     self._unset_keepalive_if_required()
                     self._send(answer)
                     return
-            self._data = data
+            elif head is not None and len(data) - start < head.length and self._reads_on(head, data, start):
+                return
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Give bytes to the parser."""
+        self._data = data
         super().data_received(data)
         self._data = b""
+
+    def _raw_head(self, size: int) -> bytes:
+        """The head that what is being fed begins with, where that is one message with so much of a body; else nothing.
+
+        It is what `data_received` looks for next time.
+        """
+        start = self._data.find(b"\r\n\r\n") + 4
+        return self._data[:start] if self._first and len(self._data) - start == size else b""
+
+    def _reads_on(self, head: Head, data: bytes, start: int) -> bool:
+        """Read the rest of a body behind a known head into its place; False where it may not go the short way."""
+        share = self.quick.bulk_share(head)
+        if share is None or self._raw is None:
+            return False
+        try:
+            share.hold(len(data))
+        except RequestError:
+            return False
+        self._unset_keepalive_if_required()
+        self._share, self._incoming = share, Incoming(self, head, data, start)
+        self._whole, self._size, self._since = False, len(data), self.loop.time()
+        self._timer = self.loop.call_later(SOON, self._late)
+        self._raw.set_protocol(self._incoming)
+        return True
+
+    def came(self, size: int) -> None:
+        """So many bytes more of a body are in their place."""
+        incoming, share = self._incoming, self._share
+        assert incoming is not None
+        assert share is not None
+        self._size += size
+        try:
+            share.hold(size)
+        except RequestError:
+            self.parse_after_all()
+            return
+        if incoming.size < incoming.head.length:
+            return
+        self._let_go()
+        answer = self.quick.answer_now(incoming.head, _NO_SCOPE, incoming.body)
+        if answer is None:
+            self.parse_after_all()
+            return
+        self._read_again()
+        self._whole, self._size = True, 0
+        self._send(answer)
+
+    def _read_again(self) -> None:
+        """Read here again."""
+        self._incoming = None
+        self._stop_timer()
+        assert self._raw is not None
+        if not self._raw.is_closing():
+            self._raw.set_protocol(self)
+
+    def parse_after_all(self) -> None:
+        """A body does not come as it should: what is here of its message goes through the parser, as any other."""
+        incoming = self._incoming
+        if incoming is None:
+            return
+        self._read_again()
+        self._let_go()
+        self._whole, self._first, self._size = True, False, 0
+        self._parse(incoming.raw + incoming.body[: incoming.size])
 
     def _send(self, answer: bytes) -> None:
         self.transport.write(answer)
@@ -108,6 +182,8 @@ class Fast(Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; who went amid a body is counted as on the long way."""
+        if self._incoming is not None:
+            self._codec, self._incoming = self._incoming.head.codec, None
         if self._codec is not None:
             self.quick.metrics.answered("", self._codec.name, 499, self.loop.time() - self._since)
             self._drop()
@@ -134,6 +210,7 @@ class Fast(Protocol):
                 return False
             self._since = self.loop.time()
             self._timer = self.loop.call_later(SOON, self._late)
+            self._begins = self._raw_head(sum(map(len, self._pieces)))
         try:
             self._share.hold(size)
         except RequestError:
@@ -142,6 +219,9 @@ class Fast(Protocol):
 
     def _late(self) -> None:
         """The body does not come soon: what else there is to be waited for is waited for on the long way."""
+        if self._incoming is not None:
+            self.parse_after_all()
+            self._stop_timer()
         if self._codec is not None:
             self._lengthen()
         super()._late()
@@ -151,12 +231,13 @@ class Fast(Protocol):
         if self._share is not None:
             self._share.release()
             self._share = None
-            # Until now it waited for its client, not for its turn.
-            self.scope["arrived"] = self.loop.time()  # type: ignore[typeddict-unknown-key]
+            if self._incoming is None and self.scope is not None:
+                # Until now it waited for its client, not for its turn.
+                self.scope["arrived"] = self.loop.time()  # type: ignore[typeddict-unknown-key]
 
     def _drop(self) -> None:
         """Nobody answers the message any more."""
-        self._codec = None
+        self._codec, self._begins = None, b""
         self._let_go()
         self._pieces.clear()
 
@@ -168,6 +249,7 @@ class Fast(Protocol):
 
     def shutdown(self) -> None:
         """The server is ending: a message that is half here is let finish, on the long way."""
+        self.parse_after_all()
         if self._codec is not None:
             self._lengthen()
         super().shutdown()
@@ -196,7 +278,7 @@ class Fast(Protocol):
 
     def _lengthen(self) -> None:
         """Send the message the long way after all, as far as it was read."""
-        self._codec = None
+        self._codec, self._begins = None, b""
         self._let_go()
         self._begin()
         for piece in self._pieces:

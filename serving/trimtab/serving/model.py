@@ -118,7 +118,8 @@ class LoadedModel:
         if self.threshold is not None:
             # As `label` does: the row's float32 as a float, against the threshold.
             return (probabilities[:, 1].astype(np.float64) >= self.threshold).astype(np.intp)
-        return probabilities.argmax(axis=1)
+        best: np.ndarray[Any, Any] = probabilities.argmax(axis=1)
+        return best
 
     def named(self, places: np.ndarray[Any, Any]) -> list[str]:
         """The labels at places among the classes."""

@@ -9,7 +9,7 @@ import orjson
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
 from trimtab.serving import v2_binary
-from trimtab.serving.calls import Answer, Call, Codec, Decoded, Prediction, decoded
+from trimtab.serving.calls import Answer, Body, Call, Codec, Decoded, Prediction, decoded
 from trimtab.serving.explain import check_text_tensors, clearer_tensor
 from trimtab.serving.http import parse_object
 from trimtab.serving.matrix import INPUT
@@ -49,7 +49,7 @@ def decode(model: LoadedModel, body: bytes, call: Call) -> Decoded:
     return decoded(model, records, wanted)
 
 
-def decode_bulk(model: LoadedModel, body: bytes, call: Call) -> Decoded | None:
+def decode_bulk(model: LoadedModel, body: Body, call: Call) -> Decoded | None:
     """Read one matrix of numbers that came as bytes and shall be answered so; None for all else.
 
     Raises:

@@ -16,6 +16,7 @@ import numpy as np
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import describe
+from trimtab.serving.calls import Body
 from trimtab.serving.http import JSON_LENGTH
 
 Array = np.ndarray[Any, Any]
@@ -38,11 +39,16 @@ _LENGTH = struct.Struct("<I")
 
 
 class Tail:
-    """The bytes behind a request's JSON, handed out input by input."""
+    """The bytes behind a request's JSON, handed out input by input.
 
-    def __init__(self, body: bytes, start: int) -> None:
+    Attributes:
+        start: how many bytes stand before them.
+    """
+
+    def __init__(self, body: Body, start: int) -> None:
         self._body = body
         self._at = start
+        self.start = start
 
     def take(self, size: object, name: str) -> memoryview:
         """The next `size` bytes, which are input `name`'s.
@@ -79,7 +85,7 @@ class Tail:
             )
 
 
-def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, Tail | None]:
+def split(body: Body, headers: Mapping[bytes, bytes]) -> tuple[bytes, Tail | None]:
     """A body as its JSON and what is behind it; a body without the extension is all JSON.
 
     Raises:
@@ -87,7 +93,7 @@ def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, Tail | No
     """
     given = headers.get(JSON_LENGTH)
     if given is None:
-        return body, None
+        return bytes(body), None
     length = int(given) if given.isdigit() and len(given) < 12 else 0
     if not 0 < length <= len(body):
         raise RequestError(
@@ -97,7 +103,7 @@ def split(body: bytes, headers: Mapping[bytes, bytes]) -> tuple[bytes, Tail | No
             expected=f"a whole number from 1 to the body's {len(body)} bytes",
             got=repr(given[:40].decode("latin-1")),
         )
-    return body[:length], Tail(body, length)
+    return bytes(body[:length]), Tail(body, length)
 
 
 def read(chunk: memoryview, kind: str, shape: Sequence[int], name: str) -> Array:

@@ -64,8 +64,10 @@ def read_matrix(
     if len(chunk) != n * matrix.width * 4:
         return None
     tail.end()
-    # A copy: the bytes may lie at an odd place, and the log must not keep the whole body.
-    values = np.array(np.ndarray((n, matrix.width), np.float32, chunk))
+    values: Array = np.ndarray((n, matrix.width), np.float32, chunk)
+    if not values.flags.aligned or tail.start > len(chunk):
+        # The bytes lie at an odd place, or the log would keep much else of the body.
+        values = np.array(values)
     return Read(values, {INPUT: values}) if finite(values) else None
 
 

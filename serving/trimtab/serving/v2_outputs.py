@@ -65,9 +65,7 @@ def read_wanted(payload: dict[str, Any], model: LoadedModel) -> list[tuple[str, 
     return list(wanted.items())
 
 
-def write_output(
-    name: str, binary: bool, said: Prediction, prepared: Prepared, parts: list[bytes]
-) -> dict[str, Any]:
+def write_output(name: str, binary: bool, said: Prediction, prepared: Prepared, parts: list[bytes]) -> dict[str, Any]:
     """One output's entry; binary data goes to `parts`.
 
     Args:
