@@ -44,11 +44,13 @@ class Here:
         app, url: the app, and where it answers.
         models: the version that serves, and another one.
         open: its connections.
+        heads: those it knows.
     """
 
     def __init__(self, app: Counted, models: list[LoadedModel]) -> None:
         self.app, self.models = app, models
         self.open: set[Any] = set()
+        self.heads: dict[bytes, Any] = {}
         self._bound = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._bound.getsockname()[1]}"
         self._loop = uvloop.new_event_loop()
@@ -60,6 +62,7 @@ class Here:
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         made = fast.fast(self.app, protocol(Patience()))
+        self.heads = made.heads._known
         config = Config(self.app, http=made, ws="none", lifespan="off", log_config=None, access_log=False)
         config.load()
         state = ServerState()

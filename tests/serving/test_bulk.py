@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.serving import here
 from tests.serving.bundles import Place
 from tests.serving.here import ROWS, Counted, Here, X, counts, pieces, request, told
 from tests.serving.raw import Raw, get, reset
@@ -21,6 +22,7 @@ from trimtab.serving import fast
 from trimtab.serving.admission import Admission
 from trimtab.serving.app import BULK_BYTES, INLINE_BYTES
 from trimtab.serving.config import ServerConfig
+from trimtab.serving.heads import Heads
 from trimtab.serving.keys import Keys
 from trimtab.serving.limits import Limits
 from trimtab.serving.log import PredictionLog
@@ -59,13 +61,24 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
     log.close()
 
 
-@pytest.fixture(autouse=True)
-def clean(server: Here, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each test begins with none the long way, and leaves no memory taken and none in flight."""
+@pytest.fixture(autouse=True, params=["parsed", "known"])
+def clean(server: Here, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each test begins with none the long way, and leaves no memory taken and none in flight.
+
+    Once with heads that nobody knows, once with heads that were seen before.
+    """
     app = server.app
     monkeypatch.setattr("trimtab.serving.app.SURPRISE_SECONDS", math.inf)  # however busy this machine is
     app._wary_until = 0.0
     app.long, app.keys, app.tracing, app.traffic = 0, None, None, Traffic(champion=server.models[0])
+    if request.param == "known":
+        with Raw(server.url) as raw:
+            assert raw.ask(here.request())[0] == 200
+        server.until(lambda: not server.open)
+        assert server.heads
+    else:
+        monkeypatch.setattr(Heads, "keep", lambda *_: None)
+        server.heads.clear()
     server.on_loop(app.log._drain)
     yield
     server.until(lambda: app.memory.held == 0 and app.metrics.in_flight.value == 0)

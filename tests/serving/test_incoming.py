@@ -1,0 +1,58 @@
+"""A body behind a known head is read into its place; see `test_bulk` for all else that may happen to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.serving.here import Here, X, pieces, request, told
+from tests.serving.raw import Raw
+from tests.serving.test_bulk import clean, server  # noqa: F401 (fixtures)
+
+from trimtab.serving import fast
+from trimtab.serving.incoming import ALIGNED, place
+
+pytestmark = pytest.mark.parametrize("clean", ["known"], indirect=True)
+
+
+def reading(server: Here) -> list[int]:  # noqa: F811
+    """Bytes that are in their place, of each connection that reads so."""
+    return [one._incoming.size for one in server.open if one._incoming is not None]
+
+
+def test_pieces_are_read_into_their_place_and_what_follows_is_left(
+    server: Here,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast, "SOON", 60.0)
+    whole, other = request(), request(X[::-1].copy())
+    head = whole.index(b"\r\n\r\n") + 4
+    with Raw(server.url) as raw:
+        expected = [told(raw.ask(whole)), told(raw.ask(other))]
+        rng = np.random.default_rng(0)
+        for _ in range(10):
+            cuts = sorted({int(cut) for cut in rng.integers(head, len(whole), 3)})
+            for cut, start in zip(cuts, (0, *cuts), strict=False):
+                raw.send(whole[start:cut])
+                server.until(lambda cut=cut: reading(server) == [cut - head])  # type: ignore[misc]
+            raw.send(whole[cuts[-1] :] + other + whole[: head + 5])
+            assert [told(raw.answer()) for _ in range(2)] == expected
+            raw.send(whole[head + 5 :])
+            assert told(raw.answer()) == expected[0]
+    assert server.app.long == 0
+
+
+def test_a_head_in_pieces_goes_the_long_way(server: Here) -> None:  # noqa: F811
+    whole = request()
+    with Raw(server.url) as raw:
+        pieces(raw, server, whole, 30, whole.index(b"\r\n\r\n") + 3, 60_000)
+        assert raw.answer()[0] == 200
+    assert server.app.long == 1
+
+
+@pytest.mark.parametrize(("size", "lead"), [(256_147, 147), (1, 0), (64, 63)])
+def test_tensors_begin_where_vector_instructions_read(size: int, lead: int) -> None:
+    body = place(size, lead)
+    assert len(body) == size
+    tail = np.frombuffer(body[lead:], np.uint8)
+    assert tail.size == 0 or tail.__array_interface__["data"][0] % ALIGNED == 0
+    assert not body.readonly
