@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import gc
 import logging
@@ -22,7 +23,7 @@ from trimtab.core.privacy import hash_key
 from trimtab.core.store import open_store
 from trimtab.core.tokens import TokenFile
 from trimtab.serving.admission import Admission
-from trimtab.serving.app import Asgi, InferenceApp
+from trimtab.serving.app import BULK_BYTES, Asgi, InferenceApp
 from trimtab.serving.batcher import Batcher
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.fixed import Fixed
@@ -46,6 +47,8 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 10.0
 # How long a thread keeps the interpreter while another waits for it: Python's own 5 ms would be seen in the tail.
 SWITCH_SECONDS = 0.0005
+# Of malloc.h; and how much free memory at the end of the heap is kept.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, KEPT_BYTES = -1, -3, 16 << 20
 # What a worker reads from the process that keeps it: finish what is in flight and end, or end at once.
 DRAIN, FORCE = b".", b"!"
 
@@ -335,12 +338,25 @@ async def _warm(app: InferenceApp, follower: Follower | Fixed) -> None:
     # From now on other threads (log, follower, large bodies, the page's imports) may keep the event loop from answering
     # for so long; before, each change from one thread to another only delays the start.
     sys.setswitchinterval(SWITCH_SECONDS)
+    _keep_memory()
     try:
         await app.warm_site()
     finally:
         gc.enable()
     gc.collect()
     gc.freeze()
+
+
+def _keep_memory() -> None:
+    """Keep the memory of bodies that are answered for the next ones, where the C library lets us say so.
+
+    By default glibc gives blocks of 128 kB and more back at once, and the kernel clears each of their pages anew: for
+    1,000 rows of 64 numbers a tenth of the time to the answer.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 2 * BULK_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 async def _looked(follower: Follower | Fixed) -> None:
