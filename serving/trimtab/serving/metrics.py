@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 from trimtab.serving.families import (
@@ -92,6 +93,16 @@ class Metrics:
             known = sum(1 for v, _ in counts if v == version)
             key = (version, label if known < TOP_LABELS else "other")
             counts[key] = counts.get(key, 0) + rows
+
+    def predicted_many(self, version: str, labels: Sequence[str], rows: Sequence[int]) -> None:
+        """Count rows by label, in the labels' order; those behind the last number have none."""
+        counts = self._predicted
+        for label, n in zip(labels, rows, strict=False):
+            if n:
+                try:
+                    counts[version, label] += n
+                except KeyError:
+                    self.predicted(version, label, n)
 
     def add(self, name: str, *labels: str, n: float = 1) -> None:
         """Count something rarer than a request, from any thread.

@@ -21,6 +21,7 @@ from trimtab.serving.prepared import Prepared
 
 if TYPE_CHECKING:
     from trimtab.core.envelope import Manifest
+    from trimtab.serving.v2_outputs import Known
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class LoadedModel:
         more_seconds: that of each row beyond the first, at most.
         matrix: reads rows at once, where all features are numbers.
         prepared: what all its answers have in common.
+        known: what stood before the bytes of many rows, and what it was read as; see `v2.decode_bulk`.
         card: what the page says about it.
     """
 
@@ -65,6 +67,7 @@ class LoadedModel:
         self.row_seconds = self.more_seconds = 0.0
         self.matrix = Matrix(schema) if schema.single_input and INPUT not in schema.by_name else None
         self.prepared = Prepared(name, version, self.classes)
+        self.known: dict[bytes, Known] = {}
         self.card = Card()
         self._session = session
         self._outputs = [self.output]

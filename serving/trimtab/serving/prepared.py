@@ -49,6 +49,17 @@ class Prepared:
                 del output["data"]
                 output["parameters"] = {"binary_data_size": size}
             self.v2_binary[label] = orjson.dumps({"outputs": outputs})[1:], encoded
+        self._width, self._many = width, (0, b"")
+
+    def v2_many(self, n: int) -> bytes:
+        """The same of n rows, without their data; where all labels take as many bytes (`even`)."""
+        many = self._many  # other threads may ask for another number
+        if many[0] != n and self.even is not None:
+            outputs = [_output("label", "BYTES", [n]), _output("probabilities", "FP32", [n, self._width])]
+            for output, size in zip(outputs, (self.even.itemsize, 4 * self._width), strict=True):
+                output["parameters"] = {"binary_data_size": n * size}
+            many = self._many = n, orjson.dumps({"outputs": outputs})[1:]
+        return many[1]
 
 
 def _output(name: str, datatype: str, shape: list[int]) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class Tail:
         self._at += size
         return memoryview(self._body)[self._at - size : self._at]
 
+    def rest(self) -> memoryview:
+        """All bytes that are left, for one input."""
+        return memoryview(self._body)[self._at :]
+
     def end(self) -> None:
         """All inputs are read.
 

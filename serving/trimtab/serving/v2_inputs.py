@@ -61,11 +61,25 @@ def read_matrix(
     if kind != "FP32" or data is not None or type(parameters := one.get("parameters")) is not dict:
         return None
     chunk = tail.take(parameters.get(SIZE), INPUT)
-    if len(chunk) != n * matrix.width * 4:
+    if len(chunk) != 4 * n * matrix.width:
         return None
     tail.end()
-    values: Array = np.ndarray((n, matrix.width), np.float32, chunk)
-    if not values.flags.aligned or tail.start > len(chunk):
+    return read_numbers(chunk, n, matrix.width, tail.start)
+
+
+def read_numbers(chunk: memoryview, n: int, width: int, before: int) -> Read | None:
+    """The bytes of a matrix [n, width] of FP32, which all are finite; None for all else.
+
+    Args:
+        chunk: the bytes.
+        n: rows.
+        width: numbers of a row.
+        before: how many bytes of the body stand before them.
+    """
+    if len(chunk) != 4 * n * width:
+        return None
+    values: Array = np.ndarray((n, width), np.float32, chunk)
+    if not values.flags.aligned or before > len(chunk):
         # The bytes lie at an odd place, or the log would keep much else of the body.
         values = np.array(values)
     return Read(values, {INPUT: values}) if finite(values) else None

@@ -29,6 +29,20 @@ class Wanted(NamedTuple):
     outputs: list[tuple[str, bool]]
 
 
+class Known(NamedTuple):
+    """What the JSON before a matrix's bytes was read as.
+
+    Attributes:
+        n: rows of the matrix.
+        outputs: as of `Wanted`.
+        id: the request's own, if it gave one.
+    """
+
+    n: int
+    outputs: list[tuple[str, bool]]
+    id: str | None
+
+
 def output_names(model: LoadedModel) -> list[str]:
     """What a version answers with, in order."""
     return ["label", "probabilities"] if model.classifies else ["value"]
