@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.serving.bundles import Place, Running, running
 from tests.serving.malformed import v2, v2_binary
-from tests.serving.raw import Raw, post
+from tests.serving.raw import Raw, get, post
 from tests.serving.test_malformed import GOOD, peak_mb
 
 V1 = "/v1/models/demand:predict"
@@ -21,7 +21,7 @@ MB = 1_000_000
 @pytest.fixture(scope="module")
 def patient(shared: Place) -> Iterator[Running]:
     """A server of `demand` with the default limits on bodies and short ones on time."""
-    with running(shared, "demand", "--head-seconds", "1", "--body-seconds", "1") as server:
+    with running(shared, "demand", "--head-seconds", "1", "--body-seconds", "1", "--keep-alive-seconds", "3") as server:
         yield server
 
 
@@ -128,6 +128,16 @@ def test_a_client_that_has_said_all_still_gets_its_answers(patient: Running) -> 
         raw.send(GOOD["demand"] * 3)
         raw.socket.shutdown(socket.SHUT_WR)
         assert [raw.answer()[0] for _ in range(3)] == [200] * 3
+        assert raw.file.read() == b""
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["fresh", "answered"])
+def test_empty_lines_keep_no_connection(patient: Running, asked: bool) -> None:
+    with Raw(patient.url) as raw:
+        if asked:
+            assert raw.ask(get("/v2/health/live"))[0] == 200
+        raw.send(b"\r\n\r\n")
+        raw.socket.settimeout(30)
         assert raw.file.read() == b""
 
 

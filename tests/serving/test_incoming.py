@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.serving.here import Here, X, pieces, request, told
-from tests.serving.raw import Raw
+from tests.serving.raw import Raw, reset
 from tests.serving.test_bulk import clean, server  # noqa: F401 (fixtures)
 
 from trimtab.serving import fast
-from trimtab.serving.incoming import ALIGNED, place
+from trimtab.serving.incoming import ALIGNED, Incoming, place
 
 pytestmark = pytest.mark.parametrize("clean", ["known"], indirect=True)
 
@@ -46,6 +46,28 @@ def test_a_head_in_pieces_goes_the_long_way(server: Here) -> None:  # noqa: F811
     with Raw(server.url) as raw:
         pieces(raw, server, whole, 30, whole.index(b"\r\n\r\n") + 3, 60_000)
         assert raw.answer()[0] == 200
+    assert server.app.long == 1
+
+
+def test_a_connection_keeps_no_body_that_was_answered(
+    server: Here,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fast, "SOON", 60.0)
+    whole, nan = request(), request(tail=np.where(X[0, 0] == X, np.nan, X).tobytes())
+    head = whole.index(b"\r\n\r\n") + 4
+    places: list[Incoming] = []
+    monkeypatch.setattr(fast, "Incoming", lambda *given: places.append(Incoming(*given)) or places[-1])  # type: ignore[func-returns-value]
+    with Raw(server.url) as good, Raw(server.url) as bad, Raw(server.url) as gone:
+        pieces(good, server, whole, head + 100)
+        assert good.answer()[0] == 200
+        pieces(bad, server, nan, head + 100)
+        assert bad.answer()[0] == 400
+        gone.send(whole[: head + 101])
+        server.until(lambda: len(reading(server)) == 1)
+        reset(gone)
+        server.until(lambda: len(server.open) == 2)
+        assert [len(one.body) for one in places] == [0, 0, 0]
     assert server.app.long == 1
 
 

@@ -177,7 +177,7 @@ class InferenceApp:
         except RequestError as error:
             await respond(send, *exchange.refuse(error))
         except ClientGone:
-            exchange.code = 499
+            exchange.code = 0 if "refused" in scope else 499
         except Exception:
             exchange.code = 500
             logger.exception("answering failed", extra=exchange.told())

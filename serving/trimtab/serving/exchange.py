@@ -155,10 +155,12 @@ class Exchange:
             self.slot = None
 
     def leave(self) -> None:
-        """Give the room back, and count the request."""
+        """Give the room back, and count the request, unless the connection has answered and counted it (code 0)."""
         if self.slot is not None:
             self.slot.leave()
-        self._app.metrics.answered(self.version, self._head.codec.name, self.code, time.perf_counter() - self._started)
+        if self.code:
+            taken = time.perf_counter() - self._started
+            self._app.metrics.answered(self.version, self._head.codec.name, self.code, taken)
         if self._trace is not None:
             self._trace.end(self.version, self.code)
 

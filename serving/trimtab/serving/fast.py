@@ -43,13 +43,14 @@ class Fast(Protocol):
         self._begins = b""  # its head as it came, where the message came in pieces and began with one
         self._incoming: Incoming | None = None  # what reads in this connection's place, behind a head that is known
         self._data, self._first = b"", False  # what is being fed, and whether a message begins with it
+        self._lengthened = False  # what is being fed goes the long way
         self._idle: asyncio.TimerHandle | None = None
         self._answered = 0.0
 
     def on_headers_complete(self) -> None:
         """The head is there: which way its message goes."""
         codec = self.quick.routes.get(self.url)
-        if codec is None or not self._may_be_short():
+        if codec is None or self._lengthened or not self._may_be_short():
             super().on_headers_complete()
             return
         self._in_head, self._codec = False, codec
@@ -157,21 +158,27 @@ class Fast(Protocol):
 
     def _read_again(self) -> None:
         """Read here again."""
-        self._incoming = None
+        incoming, self._incoming = self._incoming, None
+        assert incoming is not None
+        incoming.body = memoryview(b"")  # uvloop keeps what has read for it
         self._stop_timer()
         assert self._raw is not None
         if not self._raw.is_closing():
             self._raw.set_protocol(self)
 
     def parse_after_all(self) -> None:
-        """A body does not come as it should: what is here of its message goes through the parser, as any other."""
+        """A body does not come as it should: the parser gets what is here, and the message goes the long way."""
         incoming = self._incoming
         if incoming is None:
             return
+        data = incoming.raw + incoming.body[: incoming.size]
         self._read_again()
         self._let_go()
-        self._whole, self._first, self._size = True, False, 0
-        self._parse(incoming.raw + incoming.body[: incoming.size])
+        self._whole, self._first, self._size, self._lengthened = True, False, 0, True
+        try:
+            self._parse(data)
+        finally:
+            self._lengthened = False
 
     def _send(self, answer: bytes) -> None:
         self.transport.write(answer)
@@ -183,7 +190,7 @@ class Fast(Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; who went amid a body is counted as on the long way."""
         if self._incoming is not None:
-            self._codec, self._incoming = self._incoming.head.codec, None
+            self._codec, self._incoming.body, self._incoming = self._incoming.head.codec, memoryview(b""), None
         if self._codec is not None:
             self.quick.metrics.answered("", self._codec.name, 499, self.loop.time() - self._since)
             self._drop()
@@ -221,7 +228,7 @@ class Fast(Protocol):
         """The body does not come soon: what else there is to be waited for is waited for on the long way."""
         if self._incoming is not None:
             self.parse_after_all()
-            self._stop_timer()
+            return
         if self._codec is not None:
             self._lengthen()
         super()._late()

@@ -87,7 +87,6 @@ class Protocol(HttpToolsProtocol):
             if self._size > LINGER_BYTES:
                 self._end()
             return
-        self._unset_keepalive_if_required()
         if self._over:
             self._refuse(
                 RequestError(
@@ -136,7 +135,8 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """A message starts."""
+        """A message starts; an empty line before it, which is passed over, does not keep a connection."""
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self.scope["arrived"] = self.loop.time()  # type: ignore[typeddict-unknown-key]
         self._whole, self._in_head, self._begun = False, True, False
@@ -264,7 +264,9 @@ class Protocol(HttpToolsProtocol):
         self._stop_timer()
         cycle = self.cycle
         if not self._whole and self._begun:
-            # The broken message is the newest cycle: it is answered here, and its task must not wait for its body.
+            # The broken message is the newest cycle: it is answered here, and its task must not wait for its body, nor
+            # count it as that of a client which has gone.
+            self.scope["refused"] = True  # type: ignore[typeddict-unknown-key]
             if cycle.response_started:
                 self._linger()
                 return

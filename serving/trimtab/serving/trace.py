@@ -42,10 +42,11 @@ class Trace:
         self._span = span
 
     def end(self, version: str, code: int) -> None:
-        """The request was answered."""
+        """The request was answered; 0: by the connection."""
         span = self._span
         if span is not None:
-            span.set_attribute("http.response.status_code", code)
+            if code:
+                span.set_attribute("http.response.status_code", code)
             span.set_attribute("trimtab.version", version)
             if code >= 500:
                 from opentelemetry.trace import StatusCode
