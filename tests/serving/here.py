@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import math
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import uvloop
+from tests.serving.bundles import Place
 from tests.serving.raw import Raw
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from trimtab.core import bundle, signing
+from trimtab.core.tokens import TokenFile
 from trimtab.serving import fast
 from trimtab.serving.app import InferenceApp
-from trimtab.serving.model import LoadedModel
+from trimtab.serving.config import ServerConfig
+from trimtab.serving.heads import Heads
+from trimtab.serving.log import PredictionLog
+from trimtab.serving.metrics import Metrics
+from trimtab.serving.model import LoadedModel, load_model
 from trimtab.serving.protocol import Patience, protocol
+from trimtab.serving.traffic import Traffic
 
 # Rows for the model of the kind `numbers`, called demand: 96 kB.
 ROWS = 6000
 X = np.random.default_rng(0).normal(size=(ROWS, 4)).astype(np.float32)
 PATH = "/v2/models/demand/infer"
+
+
+# The largest body, bytes.
+LIMIT = 200_000
 
 
 class Counted(InferenceApp):
@@ -101,6 +117,57 @@ class Here:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(60)
         self.app.close()
+
+
+@contextlib.contextmanager
+def started(root: Path) -> Iterator[Here]:
+    """A server of two versions of one model of numbers, the first of which serves."""
+    place = Place(root)
+    serving = {"max_rows": ROWS, "max_body_mb": LIMIT / 1e6, "latency_ms": 1e6}
+    trusted = signing.trusted_keys(place.settings.trusted_keys)
+    config = ServerConfig("demand", place.settings.store, root / "spool", root, root / "tokens.json")
+    metrics = Metrics("demand")
+    log = PredictionLog(config, metrics, b"k" * 32)
+    models: list[LoadedModel] = []
+    for seed in (0, 1):
+        version = place.publish("demand", "numbers", seed, serving=serving)
+        folder = root / version
+        model = load_model(folder, bundle.fetch_bundle(place.store, "demand", version, folder, trusted))
+        model.row_seconds = model.more_seconds = 0.0  # quick, however busy this machine is
+        log.add_version(version, model.schema)
+        models.append(model)
+    app = Counted(config, log, metrics, TokenFile(config.tokens, "feedback"), lambda _: pytest.fail("no page here"))
+    app.traffic = Traffic(champion=models[0])
+    here = Here(app, models)
+    yield here
+    here.close()
+    log.close()
+
+
+@contextlib.contextmanager
+def cleaned(server: Here, monkeypatch: pytest.MonkeyPatch, *, known: bool) -> Iterator[None]:
+    """A test that begins with none the long way, and leaves no memory taken and none in flight.
+
+    Args:
+        server: its server.
+        monkeypatch: the test's.
+        known: whether the head of `request()` was seen before; else no head is ever known.
+    """
+    app = server.app
+    monkeypatch.setattr("trimtab.serving.app.SURPRISE_SECONDS", math.inf)  # however busy this machine is
+    app._wary_until = 0.0
+    app.long, app.keys, app.tracing, app.traffic = 0, None, None, Traffic(champion=server.models[0])
+    if known:
+        with Raw(server.url) as raw:
+            assert raw.ask(request())[0] == 200
+        server.until(lambda: not server.open)
+        assert server.heads
+    else:
+        monkeypatch.setattr(Heads, "keep", lambda *_: None)
+        server.heads.clear()
+    server.on_loop(app.log._drain)
+    yield
+    server.until(lambda: app.memory.held == 0 and app.metrics.in_flight.value == 0)
 
 
 def request(x: np.ndarray[Any, Any] = X, tail: bytes | None = None, chunks: bool = False, **more: Any) -> bytes:

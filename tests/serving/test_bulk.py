@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,77 +10,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.serving import here
-from tests.serving.bundles import Place
-from tests.serving.here import ROWS, Counted, Here, X, counts, pieces, request, told
+from tests.serving.here import LIMIT, ROWS, Here, X, cleaned, counts, pieces, request, started, told
 from tests.serving.raw import Raw, get, reset
 
-from trimtab.core import bundle, signing
-from trimtab.core.tokens import TokenFile, accept, fresh
+from trimtab.core.tokens import accept, fresh
 from trimtab.serving import fast
 from trimtab.serving.admission import Admission
 from trimtab.serving.app import BULK_BYTES, INLINE_BYTES
-from trimtab.serving.config import ServerConfig
-from trimtab.serving.heads import Heads
 from trimtab.serving.keys import Keys
 from trimtab.serving.limits import Limits
-from trimtab.serving.log import PredictionLog
 from trimtab.serving.memory import BODIES
-from trimtab.serving.metrics import Metrics
-from trimtab.serving.model import LoadedModel, load_model
 from trimtab.serving.shadow import Shadow
 from trimtab.serving.trace import make_tracing
 from trimtab.serving.traffic import Traffic
 
-LIMIT = 200_000
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
-    root = tmp_path_factory.mktemp("bulk")
-    place = Place(root)
-    serving = {"max_rows": ROWS, "max_body_mb": LIMIT / 1e6, "latency_ms": 1e6}
-    trusted = signing.trusted_keys(place.settings.trusted_keys)
-    config = ServerConfig("demand", place.settings.store, root / "spool", root, root / "tokens.json")
-    metrics = Metrics("demand")
-    log = PredictionLog(config, metrics, b"k" * 32)
-    models: list[LoadedModel] = []
-    for seed in (0, 1):
-        version = place.publish("demand", "numbers", seed, serving=serving)
-        folder = root / version
-        model = load_model(folder, bundle.fetch_bundle(place.store, "demand", version, folder, trusted))
-        model.row_seconds = model.more_seconds = 0.0  # quick, however busy this machine is
-        log.add_version(version, model.schema)
-        models.append(model)
-    app = Counted(config, log, metrics, TokenFile(config.tokens, "feedback"), lambda _: pytest.fail("no page here"))
-    app.traffic = Traffic(champion=models[0])
-    here = Here(app, models)
-    yield here
-    here.close()
-    log.close()
+    with started(tmp_path_factory.mktemp("bulk")) as one:
+        yield one
 
 
 @pytest.fixture(autouse=True, params=["parsed", "known"])
 def clean(server: Here, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each test begins with none the long way, and leaves no memory taken and none in flight.
-
-    Once with heads that nobody knows, once with heads that were seen before.
-    """
-    app = server.app
-    monkeypatch.setattr("trimtab.serving.app.SURPRISE_SECONDS", math.inf)  # however busy this machine is
-    app._wary_until = 0.0
-    app.long, app.keys, app.tracing, app.traffic = 0, None, None, Traffic(champion=server.models[0])
-    if request.param == "known":
-        with Raw(server.url) as raw:
-            assert raw.ask(here.request())[0] == 200
-        server.until(lambda: not server.open)
-        assert server.heads
-    else:
-        monkeypatch.setattr(Heads, "keep", lambda *_: None)
-        server.heads.clear()
-    server.on_loop(app.log._drain)
-    yield
-    server.until(lambda: app.memory.held == 0 and app.metrics.in_flight.value == 0)
+    """Each test runs once with heads that nobody knows, and once with heads that were seen before."""
+    with cleaned(server, monkeypatch, known=request.param == "known"):
+        yield
 
 
 def test_rows_in_pieces_are_answered_at_once_and_the_same(server: Here) -> None:

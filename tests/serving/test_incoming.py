@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
-from tests.serving.here import Here, X, pieces, request, told
+from tests.serving.here import Here, X, cleaned, pieces, request, started, told
 from tests.serving.raw import Raw, reset
-from tests.serving.test_bulk import clean, server  # noqa: F401 (fixtures)
 
 from trimtab.serving import fast
 from trimtab.serving.incoming import ALIGNED, Incoming, place
 
-pytestmark = pytest.mark.parametrize("clean", ["known"], indirect=True)
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
+    with started(tmp_path_factory.mktemp("incoming")) as one:
+        yield one
 
 
-def reading(server: Here) -> list[int]:  # noqa: F811
+@pytest.fixture(autouse=True)
+def clean(server: Here, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with cleaned(server, monkeypatch, known=True):
+        yield
+
+
+def reading(server: Here) -> list[int]:
     """Bytes that are in their place, of each connection that reads so."""
     return [one._incoming.size for one in server.open if one._incoming is not None]
 
 
 def test_pieces_are_read_into_their_place_and_what_follows_is_left(
-    server: Here,  # noqa: F811
+    server: Here,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fast, "SOON", 60.0)
@@ -41,7 +52,7 @@ def test_pieces_are_read_into_their_place_and_what_follows_is_left(
     assert server.app.long == 0
 
 
-def test_a_head_in_pieces_goes_the_long_way(server: Here) -> None:  # noqa: F811
+def test_a_head_in_pieces_goes_the_long_way(server: Here) -> None:
     whole = request()
     with Raw(server.url) as raw:
         pieces(raw, server, whole, 30, whole.index(b"\r\n\r\n") + 3, 60_000)
@@ -50,7 +61,7 @@ def test_a_head_in_pieces_goes_the_long_way(server: Here) -> None:  # noqa: F811
 
 
 def test_a_connection_keeps_no_body_that_was_answered(
-    server: Here,  # noqa: F811
+    server: Here,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fast, "SOON", 60.0)
