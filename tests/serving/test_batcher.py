@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,7 @@ def test_rows_that_come_during_a_run_are_run_together_and_each_gets_its_own(mode
 
 
 def test_a_run_has_no_more_rows_than_the_setting_and_a_large_request_runs_alone(model: Counted) -> None:
-    model.limits = replace(model.limits, batch_rows=4)
+    model.limits = model.limits._replace(batch_rows=4)
     batcher = Batcher()
     drive(batcher, held(model, batcher, [1, 1, 1, 1, 1, 9, 2]))
     assert model.sizes == [1, 4, 1, 9, 2]
@@ -136,7 +135,7 @@ def test_two_runs_at_once_share_what_waits(model: Counted) -> None:
 
 
 def test_requests_one_after_another_never_wait_for_company(model: Counted) -> None:
-    model.limits = replace(model.limits, batch_delay_ms=10_000)
+    model.limits = model.limits._replace(batch_delay_ms=10_000)
     batcher = Batcher()  # company would be waited for ten seconds, and the whole of this test has sixty
 
     async def work() -> None:
@@ -148,7 +147,7 @@ def test_requests_one_after_another_never_wait_for_company(model: Counted) -> No
 
 
 def test_after_a_crowd_a_row_waits_for_others_but_not_longer_than_the_setting(model: Counted) -> None:
-    model.limits = replace(model.limits, batch_delay_ms=200)
+    model.limits = model.limits._replace(batch_delay_ms=200)
     batcher = Batcher()
 
     async def work() -> tuple[float, float]:
@@ -168,7 +167,7 @@ def test_after_a_crowd_a_row_waits_for_others_but_not_longer_than_the_setting(mo
 
 
 def test_company_that_was_waited_for_ends_the_waiting(model: Counted) -> None:
-    model.limits = replace(model.limits, batch_delay_ms=50_000)
+    model.limits = model.limits._replace(batch_delay_ms=50_000)
     batcher = Batcher()
 
     async def work() -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from trimtab.core import ledger
 from trimtab.core.errors import RecordError, RolloutError, StoreError
@@ -26,8 +25,7 @@ FINAL = frozenset({"promoted", "rolled_back", "rejected", "refused"})
 _TRIES = 100
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """Somebody asks that a version serve, or cease to.
 
     Attributes:
@@ -53,8 +51,7 @@ class Request:
     at: datetime
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A server would not load a version: which server, why, when (UTC)."""
 
     version: str
@@ -63,8 +60,7 @@ class Refusal:
     at: datetime
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Figures frozen for the judge: their number, key, the sha256 of their bytes, and themselves."""
 
     k: int

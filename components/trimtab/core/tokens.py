@@ -15,10 +15,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from trimtab.core.errors import ProjectError
 from trimtab.core.settings import Settings
@@ -27,8 +26,7 @@ from trimtab.core.settings import Settings
 SCOPES = ("predict", "feedback", "operate")
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One accepted token, as the file has it.
 
     Attributes:
@@ -106,7 +104,7 @@ def expire(path: Path, name: str, expires: str) -> int:
     def end(entries: list[Entry]) -> list[Entry]:
         nonlocal found
         found = sum(entry.name == name for entry in entries)
-        return [replace(e, expires=expires) if e.name == name and e.until > last else e for e in entries]
+        return [e._replace(expires=expires) if e.name == name and e.until > last else e for e in entries]
 
     change(path, end)
     return found

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from trimtab.core.errors import ModelError, RequestError
 
@@ -20,8 +19,7 @@ _NUMBERS: tuple[tuple[str, Any, float, float], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """The `serving:` block of one version, or its defaults.
 
     Attributes:

@@ -26,7 +26,6 @@ from trimtab.serving.admission import Admission
 from trimtab.serving.app import BULK_BYTES, Asgi, InferenceApp
 from trimtab.serving.batcher import Batcher
 from trimtab.serving.config import ServerConfig
-from trimtab.serving.fixed import Fixed
 from trimtab.serving.follower import Follower
 from trimtab.serving.keys import Keys, key_required
 from trimtab.serving.listening import allow_connections, listen, serve_metrics
@@ -40,6 +39,7 @@ from trimtab.serving.traffic import Traffic
 
 if TYPE_CHECKING:
     from trimtab.core.settings import Settings
+    from trimtab.serving.fixed import Fixed
 
 logger = logging.getLogger(__name__)
 
@@ -156,11 +156,13 @@ def answer(
         app.traffic = traffic
         shadow.model = traffic.shadow
 
-    follower: Follower | Fixed = (
-        Fixed(config, settings, store, log, metrics, publish)
-        if config.bundle
-        else Follower(config, store, log, metrics, publish)
-    )
+    follower: Follower | Fixed
+    if config.bundle:
+        from trimtab.serving.fixed import Fixed
+
+        follower = Fixed(config, settings, store, log, metrics, publish)
+    else:
+        follower = Follower(config, store, log, metrics, publish)
     try:
         log.start()
         follower.start()

@@ -8,8 +8,7 @@ while (a lingering close), a body that ends early is told so, and nobody holds a
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -24,8 +23,7 @@ LINGER_BYTES = 1 << 30
 PARTING_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(NamedTuple):
     """What one connection may take of the server.
 
     Attributes:
