@@ -264,10 +264,10 @@ class Protocol(HttpToolsProtocol):
         if not self._whole and self._begun:
             # The broken message is the newest cycle: it is answered here, and its task must not wait for its body, nor
             # count it as that of a client which has gone.
-            self.scope["refused"] = True  # type: ignore[typeddict-unknown-key]
             if cycle.response_started:
                 self._linger()
                 return
+            self.scope["refused"] = True  # type: ignore[typeddict-unknown-key]
             owed = bool(self.pipeline) and self.pipeline[0][0] is cycle  # it waits behind others
             if owed:
                 self.pipeline.popleft()
