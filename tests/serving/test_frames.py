@@ -50,10 +50,13 @@ def table_of(schema: Schema, rows: list[Answered], splits: int = 1) -> pa.Table:
     return log_table([frame for frame, _ in read], schema).sort_by("_id")
 
 
-def as_columns(schema: Schema, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _matrix(schema: Schema, records: Any) -> Any:
     names = [field.name for field in schema.features]
-    values = [[np.nan if r[name] is None else r[name] for name in names] for r in records]
-    found: dict[str, Any] = {"input": np.array(values, np.float64)}
+    return np.array([[np.nan if r[name] is None else r[name] for name in names] for r in records], np.float64)
+
+
+def as_columns(schema: Schema, records: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {"input": _matrix(schema, records)}
     return found | {f.name: [r[f.name] for r in records] for f in schema.fields if f not in schema.features}
 
 
@@ -80,14 +83,46 @@ def test_objects_and_columns_give_the_same_table(schema: Schema, requests: list[
     table = table_of(schema, objects)
     assert table.equals(table_of(schema, columns, splits=2))
     assert table.equals(table_of(schema, [*objects[::2], *columns[1::2]]))
+    if not named:
+        matrices = [one._replace(records=_matrix(schema, made[i])) for i, one in enumerate(objects)]
+        assert table.equals(table_of(schema, matrices))
+        assert table.equals(table_of(schema, [*matrices[::2], *columns[1::2]]))
     assert table.schema.equals(predictions.log_schema(schema))
     assert sorted(filter(None, table["d"].to_pylist())) == sorted(d for one in requests for _, d, _ in one if d)
+
+
+@given(st.lists(st.tuples(NUMBER, NUMBER), min_size=1, max_size=5), st.integers(1, 3))
+@settings(deadline=None, max_examples=30)
+@pytest.mark.parametrize("version", ["v", "mixed"])
+@pytest.mark.parametrize("schema", [NUMBERS, SECRET], ids=["open", "private"])
+def test_packed_rows_give_the_same_table(
+    schema: Schema, version: str, values: list[tuple[float | None, float | None]], size: int
+) -> None:
+    rows = [row(version, [{"a": 1.5, "b": b, "c": 0.1, "d": d}], 1, request="r") for b, d in values]
+    if version == "mixed":
+        schema = replace(schema, target=MIXED.target)
+    plain: list[Any] = [(*one[:5], _matrix(schema, one.records).tobytes(), *one[6:]) for one in rows]
+    packs = [pack for at in range(0, len(plain), size) for pack in frames.pack(plain[at : at + size])]
+    body = b"".join(frames.encode([*packs, *rows], {version: Privacy(schema, b"key")}))
+    found = [frame for frame, _ in frames.decode(body)]
+    assert [frame.rows for frame in found] == [len(rows), len(rows)]
+    packed, other = (log_table([frame], schema).sort_by("_id") for frame in found)
+    assert packed.equals(other)
+
+
+def test_versions_are_packed_apart() -> None:
+    rows = [(version, uuid7(), MICROS, 1.5, 90, np.zeros(4).tobytes(), [0.5], None, "", "") for version in "abab"]
+    packs = frames.pack(rows)
+    assert sorted(pack.version for pack in packs) == ["a", "b"]
+    assert sorted(uuid for pack in packs for uuid in pack.uuids) == sorted(one[1] for one in rows)
+    frames_of = list(frames.decode(b"".join(frames.encode(packs, dict.fromkeys("ab", Privacy(NUMBERS, b"key"))))))
+    assert sorted((frame.head["v"], frame.rows) for frame, _ in frames_of) == [("a", 2), ("b", 2)]
 
 
 def test_private_values_are_not_among_the_bytes() -> None:
     matrix = np.array([[1234.5, 77.25, 3.0, np.nan]])
     privacy = {"v": Privacy(SECRET, b"key")}
-    (body,) = frames.encode([row("v", {"input": matrix, "who": ["Ann Smith"]}, 1)], privacy)
+    body = b"".join(frames.encode([row("v", {"input": matrix, "who": ["Ann Smith"]}, 1)], privacy))
     for value in (1234.5, 77.25):
         assert np.float64(value).tobytes() not in body
         assert str(value).encode() not in body
@@ -137,9 +172,8 @@ def test_requests_ids_are_kept_where_there_are_any() -> None:
     )
     if "_request" in kept.column_names:
         assert sorted(kept["_request"].to_pylist(), key=str) == [None, "abc", "abc"]
-    head = next(
-        frames.decode(frames.encode([row("v", {"input": np.zeros((1, 4))}, 1)], {"v": Privacy(NUMBERS, b"")})[0])
-    )[0].head
+    body = b"".join(frames.encode([row("v", {"input": np.zeros((1, 4))}, 1)], {"v": Privacy(NUMBERS, b"")}))
+    head = next(frames.decode(body))[0].head
     assert not {"q", "w"} & set(head)
 
 
@@ -147,7 +181,7 @@ def test_a_column_of_another_length_is_refused_and_a_torn_frame_left_out() -> No
     privacy = {"v": Privacy(NUMBERS, b"key")}
     with pytest.raises(ValueError, match="holds 3 rows of 2"):
         frames.encode([row("v", {"input": np.zeros((3, 4))}, 2)], privacy)
-    (body,) = frames.encode([row("v", {"input": np.zeros((2, 4))}, 2)], privacy)
+    body = b"".join(frames.encode([row("v", {"input": np.zeros((2, 4))}, 2)], privacy))
     for cut in range(len(body)):
         assert list(frames.decode(body[:cut])) == []
         assert [frame.rows for frame, _ in frames.decode(body + body[:cut])] == [2]

@@ -51,10 +51,13 @@ def agree(schema: Schema, rows: list[Any]) -> bool:
     assert read.values.dtype == np.float32
     assert np.isfinite(read.values).all()
     names = [field.name for field in schema.features]
-    np.testing.assert_array_equal(read.columns[INPUT], [[record[n] for n in names] for record in records])
+    columns = read.columns if isinstance(read.columns, dict) else {INPUT: read.columns}
+    if isinstance(columns[INPUT], bytes):
+        columns = {INPUT: np.frombuffer(columns[INPUT]).reshape(1, -1)}
+    np.testing.assert_array_equal(columns[INPUT], [[record[n] for n in names] for record in records])
     for field in schema.fields:
         if field not in schema.features:
-            assert read.columns.get(field.name, [None] * len(records)) == [record[field.name] for record in records]
+            assert columns.get(field.name, [None] * len(records)) == [record[field.name] for record in records]
     return True
 
 

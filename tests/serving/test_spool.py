@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.serving.bundles import DIGITS, MIXED
+from tests.serving.bundles import DIGITS, MIXED, NUMBERS
 
 from trimtab.core import predictions
 from trimtab.core.errors import StoreError
@@ -105,6 +107,52 @@ def test_a_full_queue_drops_and_counts(config: ServerConfig, metrics: Metrics) -
         log.append(answered(3))
     log.close()
     assert (count(metrics, "spooled"), count(metrics, "dropped")) == (9, 12)
+
+
+def test_rows_that_come_while_others_are_written_are_neither_lost_nor_doubled(
+    config: ServerConfig, metrics: Metrics, store: Any
+) -> None:
+    log = _log(replace(config, queue_rows=10_000_000), metrics, NUMBERS)
+    rows = [
+        (VERSION, uuid7(), MICROS, 1.5, 100, np.full(4, float(i)).tobytes(), [0.5], None, "", "") for i in range(20_000)
+    ]
+    done, drained = threading.Event(), 0
+
+    def write() -> None:
+        nonlocal drained
+        while not done.is_set():
+            drained += log._drain()
+
+    thread = threading.Thread(target=write)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread.start()
+        for i, row in enumerate(rows):
+            log.append_plain(row)
+            if i % 100 == 0:
+                log.append(Answered(VERSION, uuid7(), MICROS, 1.5, 100, np.zeros((1, 4)), [0.5], None))
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert drained > 0
+    log.close()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (20_200, 0)
+    shipped = Shipped()
+    ship_all(config.home, config.name, "digits", store, shipped)
+    assert shipped == Shipped(written=20_200)
+    found = dict(zip(*logged(store).select(["_id", "a"]).to_pydict().values(), strict=True))
+    assert len(found) == 20_200
+    assert all(found[f"{row[1]}-0"] == i for i, row in enumerate(rows))
+
+
+def test_a_full_queue_takes_as_many_plain_rows_as_others(config: ServerConfig, metrics: Metrics) -> None:
+    log = _log(replace(config, queue_rows=100), metrics, NUMBERS)
+    for _ in range(130):
+        log.append_plain((VERSION, uuid7(), MICROS, 1.5, 100, np.zeros(4).tobytes(), [0.5], None, "", ""))
+    log.close()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (100, 30)
 
 
 def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(

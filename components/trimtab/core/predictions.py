@@ -116,8 +116,20 @@ def read_files(store: Store, keys: Iterable[str], columns: Sequence[str] | None 
 def to_parquet(table: pa.Table) -> bytes:
     """The table as Parquet bytes (zstd); equal tables give equal bytes."""
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", use_dictionary=list(_repeating(table.schema)))
     return sink.getvalue()
+
+
+def _repeating(schema: pa.Schema) -> Iterator[str]:
+    """The columns, as Parquet names them, in which values come again: texts, whole numbers, pixels.
+
+    Elsewhere looking for them takes two thirds of the time of writing, and what comes of it is larger.
+    """
+    for field in schema:
+        if pa.types.is_list(field.type) and field.name != "_probabilities":
+            yield f"{field.name}.list.element"
+        elif (pa.types.is_string(field.type) and field.name != "_id") or pa.types.is_integer(field.type):
+            yield field.name
 
 
 def from_parquet(body: bytes, key: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -40,13 +40,13 @@ class Decoded(NamedTuple):
     Attributes:
         tensors: the graph's inputs, n rows each.
         n: number of rows, at least one.
-        records: the rows as received and typed, for the log: objects, or columns (see `rows.Answered`).
+        records: the rows as received and typed, for the log: objects, columns or a matrix (see `rows.Answered`).
         wanted: what the answer shall hold; each protocol's own.
     """
 
     tensors: Tensors
     n: int
-    records: list[dict[str, Any]] | Mapping[str, Any]
+    records: list[dict[str, Any]] | Mapping[str, Any] | np.ndarray[Any, Any] | bytes
     wanted: Any
 
 

@@ -90,21 +90,17 @@ class Exchange:
     def record(self, decoded: Decoded, said: Prediction) -> None:
         """Log and count what was answered; before it is sent, so that who has the answer finds its row."""
         self.code = 200
-        app, version, trace, outputs = self._app, self.version, self._trace, said.outputs
+        app, version, trace, share, uuid = self._app, self.version, self._trace, self.share, self.call.uuid
+        records, outputs, scores = decoded.records, said.outputs, said.probabilities
         latency = (time.perf_counter() - self._started) * 1000
-        asked = ("", "") if trace is None else (trace.request_id, trace.trace_id)
-        row = Answered(
-            version,
-            self.call.uuid,
-            time.time_ns() // 1000,
-            latency,
-            self.share,
-            decoded.records,
-            outputs,
-            said.probabilities,
-            *asked,
-        )
-        app.log.append(row)
+        request, traced = ("", "") if trace is None else (trace.request_id, trace.trace_id)
+        micros = time.time_ns() // 1000
+        if type(records) is bytes:
+            app.log.append_plain((version, uuid, micros, latency, share, records, outputs, scores, request, traced))
+        else:
+            assert not isinstance(records, bytes)
+            row = Answered(version, uuid, micros, latency, share, records, outputs, scores, request, traced)
+            app.log.append(row)
         if not self.model.classifies:
             app.metrics.predicted(version, "value", len(outputs))
         elif len(outputs) == 1:

@@ -9,7 +9,7 @@ A frame holds requests of one version whose rows have one form:
                 `j` columns that are no arrays; `r` rows as objects, where they came so, without their images
     body        the columns' bytes one after another; the probabilities are the column `""`
 
-Joining requests before writing makes a row cost about a microsecond here, and nothing but a copy when it is read.
+Joining requests before writing makes a row cost less than a microsecond here, and nothing but a copy when it is read.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ from trimtab.core.privacy import keyed_hash
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
-    from trimtab.serving.rows import Answered
+    from trimtab.serving.rows import Answered, Plain
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Any]
+# Bytes of a frame, or the memory of a column.
+Part = bytes | memoryview
 LENGTHS = struct.Struct("<II")
 # The column of the probabilities; no field has an empty name.
 PROBABILITIES = ""
@@ -69,12 +71,10 @@ class Privacy:
         self._stay = [place for place, field in enumerate(schema.features) if not field.private]
         self._single = schema.single_input and MATRIX not in schema.by_name
 
-    def clean(self, rows: list[dict[str, Any]] | Columns) -> list[dict[str, Any]] | Columns:
-        """The rows, objects or columns, without private values; the given ones stay as they are."""
+    def objects(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows without private values; the given ones stay as they are."""
         if not self.private:
             return rows
-        if not isinstance(rows, list):
-            return self._columns(rows)
         cleaned = []
         for record in rows:
             kept = {name: value for name, value in record.items() if name not in self._dropped}
@@ -84,7 +84,10 @@ class Privacy:
             cleaned.append(kept)
         return cleaned
 
-    def _columns(self, columns: Columns) -> Columns:
+    def columns(self, columns: Columns) -> Columns:
+        """The same of rows that came as columns."""
+        if not self.private:
+            return columns
         kept: dict[str, Any] = {}
         for name, values in columns.items():
             if self._single and name == MATRIX:
@@ -112,75 +115,169 @@ def matrix_names(schema: Schema) -> list[str]:
     return [field.name for field in schema.features if not field.private]
 
 
-def encode(rows: Sequence[Answered], privacy: Mapping[str, Privacy]) -> list[bytes]:
+class Packed(NamedTuple):
+    """Requests of one version with one row each, which is numbers alone.
+
+    Attributes:
+        version: which answered.
+        uuids, times, latencies, shares, outputs, requests, traces: each request's, as of `rows.Answered`.
+        values: float64 [n, k] of all, as bytes.
+        probabilities: float32 [n, k] as bytes; empty for regression.
+    """
+
+    version: str
+    uuids: tuple[str, ...]
+    times: tuple[int, ...]
+    latencies: tuple[float, ...]
+    shares: tuple[int, ...]
+    outputs: list[Any]
+    requests: tuple[str, ...]
+    traces: tuple[str, ...]
+    values: bytes
+    probabilities: bytes
+
+
+def pack(rows: Sequence[Plain]) -> list[Packed]:
+    """Plain rows side by side."""
+    # All requests' versions, all their ids, and so on: turning the table is cheaper than walking it.
+    versions, uuids, times, latencies, shares, records, outputs, probabilities, requests, traces = zip(
+        *rows, strict=True
+    )
+    if len(found := set(versions)) > 1:
+        return [one for version in found for one in pack([row for row in rows if row[0] == version])]
+    said = b"" if probabilities[0] is None else b"".join([one.tobytes() for one in probabilities])
+    labels = list(chain.from_iterable(outputs))
+    values = b"".join(records)
+    return [Packed(versions[0], uuids, times, latencies, shares, labels, requests, traces, values, said)]
+
+
+def encode(rows: Sequence[Answered | Packed], privacy: Mapping[str, Privacy]) -> list[Part]:
     """Answered requests as frames.
 
     Args:
         rows: in any order; each with one row at least.
         privacy: of each version.
 
+    Returns:
+        The frames' bytes in parts, to be written one after another.
+
     Raises:
         Exception: a value is of no type that can be written (numpy's or orjson's own error).
     """
-    parts: dict[Any, list[Answered]] = {}
-    forms = {(row.version, *row.records) if type(row.records) is not list else row.version for row in rows}
-    if len(forms) == 1:
-        return [_frame(rows, privacy[rows[0].version])]
+    parts: dict[Any, list[Any]] = {}
     for row in rows:
-        form = (row.version, *row.records) if type(row.records) is not list else row.version
-        parts.setdefault(form, []).append(row)
-    return [_frame(part, privacy[part[0].version]) for part in parts.values()]
+        form = Packed if isinstance(row, Packed) else _form(row.records)
+        parts.setdefault((row.version, form), []).append(row)
+    return [
+        written
+        for (version, form), part in parts.items()
+        for written in (_packed if form is Packed else _frame)(part, privacy[version])
+    ]
 
 
-def _frame(rows: Sequence[Answered], privacy: Privacy) -> bytes:
-    # All requests' versions, all their ids, and so on: turning the table is cheaper than walking it.
+def _form(records: Any) -> tuple[str, ...] | None:
+    """The columns that a request's rows have, for those of one frame have the same; None for objects."""
+    if isinstance(records, np.ndarray):
+        return (MATRIX,)
+    return None if isinstance(records, list) else tuple(records)
+
+
+def _packed(packs: Sequence[Packed], privacy: Privacy) -> list[Part]:
+    """Packed requests as a frame."""
+    versions, *told, values, probabilities = zip(*packs, strict=True)
+    uuids, times, latencies, shares, outputs, requests, traces = (list(chain.from_iterable(one)) for one in told)
+    n = len(uuids)
+    building = Building(versions[0], outputs)
+    building.requests(uuids, [1] * n, times, latencies, shares, requests, traces)
+    if probabilities[0]:
+        building.add(PROBABILITIES, [np.frombuffer(b"".join(probabilities), np.float32).reshape(n, -1)])
+    matrix: Array = np.frombuffer(b"".join(values), np.float64).reshape(n, -1)
+    building.columns([privacy.columns({MATRIX: matrix})])
+    return building.packed()
+
+
+def _frame(rows: Sequence[Answered], privacy: Privacy) -> list[Part]:
+    """Other requests of one form as a frame."""
     versions, uuids, times, latencies, shares, records, outputs, probabilities, requests, traces = zip(
         *rows, strict=True
     )
-    head: dict[str, Any] = {
-        "v": versions[0],
-        "i": uuids,
-        "k": list(map(len, outputs)),
-        "t": times,
-        "l": latencies,
-        "s": shares,
-        "y": list(chain.from_iterable(outputs)),
-        "c": [],
-    }
-    head |= {letter: values for letter, values in (("q", requests), ("w", traces)) if any(values)}
-    body: list[bytes] = []
-
-    def check(name: str, n: int) -> None:
-        if n != len(head["y"]):
-            raise ValueError(f"column {name!r} holds {n} rows of {len(head['y'])}")
-
-    def add(name: str, arrays: Sequence[Array]) -> None:
-        joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        check(name, len(joined))
-        head["c"].append([name, joined.dtype.str, joined.shape])
-        body.append(joined.tobytes())
-
+    building = Building(versions[0], list(chain.from_iterable(outputs)))
+    building.requests(uuids, list(map(len, outputs)), times, latencies, shares, requests, traces)
     if probabilities[0] is not None:
-        add(PROBABILITIES, probabilities)
-    given: Sequence[Any] = [privacy.clean(one) for one in records] if privacy.private else records
-    if type(given[0]) is list:
-        objects: list[dict[str, Any]] = list(chain.from_iterable(given))
-        check("rows", len(objects))
-        images = _images(objects)
-        for name in images:
-            add(name, [np.stack([record[name] for record in objects])])
-        head["r"] = [{k: v for k, v in record.items() if k not in images} for record in objects] if images else objects
+        building.add(PROBABILITIES, probabilities)
+    if isinstance(records[0], list):
+        building.objects(list(chain.from_iterable(map(privacy.objects, records))))
     else:
-        head["j"] = {}
+        building.columns([privacy.columns(_columns(one)) for one in records])
+    return building.packed()
+
+
+def _columns(records: Any) -> Columns:
+    """Rows that came as columns or as a matrix, as columns."""
+    return {MATRIX: records} if isinstance(records, np.ndarray) else records
+
+
+class Building:
+    """A frame that is being made.
+
+    Args:
+        version: the one that answered.
+        outputs: its labels or numbers, one a row.
+    """
+
+    def __init__(self, version: str, outputs: Sequence[Any]) -> None:
+        self._rows = len(outputs)
+        self._head: dict[str, Any] = {"v": version, "y": outputs, "c": []}
+        self._body: list[Part] = []
+
+    def requests(
+        self,
+        uuids: Sequence[str],
+        counts: Sequence[int],
+        times: Sequence[int],
+        latencies: Sequence[float],
+        shares: Sequence[int],
+        requests: Sequence[str],
+        traces: Sequence[str],
+    ) -> None:
+        """What came with each request, and how many rows it has."""
+        self._head |= {"i": uuids, "k": counts, "t": times, "l": latencies, "s": shares}
+        self._head |= {letter: values for letter, values in (("q", requests), ("w", traces)) if any(values)}
+
+    def add(self, name: str, arrays: Sequence[Array]) -> None:
+        """A column of numbers, of all requests one after another."""
+        joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        self._check(name, len(joined))
+        self._head["c"].append([name, joined.dtype.str, joined.shape])
+        self._body.append(np.ascontiguousarray(joined).reshape(-1).view(np.uint8).data)
+
+    def columns(self, given: Sequence[Columns]) -> None:
+        """The rows as columns, those of each request."""
+        others = self._head["j"] = {}
         for name in given[0]:
             values = [columns[name] for columns in given]
             if all(isinstance(value, np.ndarray) and value.dtype.kind in "fiub" for value in values):
-                add(name, values)
+                self.add(name, values)
             else:
-                head["j"][name] = [_plain(value) for value in chain.from_iterable(values)]
-                check(name, len(head["j"][name]))
-    encoded = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
-    return b"".join([LENGTHS.pack(len(encoded), sum(map(len, body))), encoded, *body])
+                others[name] = [_plain(value) for value in chain.from_iterable(values)]
+                self._check(name, len(others[name]))
+
+    def objects(self, rows: list[dict[str, Any]]) -> None:
+        """The rows as objects."""
+        self._check("rows", len(rows))
+        images = _images(rows)
+        for name in images:
+            self.add(name, [np.stack([record[name] for record in rows])])
+        self._head["r"] = [{k: v for k, v in row.items() if k not in images} for row in rows] if images else rows
+
+    def packed(self) -> list[Part]:
+        """The frame's parts."""
+        encoded = orjson.dumps(self._head, option=orjson.OPT_SERIALIZE_NUMPY)
+        return [LENGTHS.pack(len(encoded), sum(map(len, self._body))), encoded, *self._body]
+
+    def _check(self, name: str, n: int) -> None:
+        if n != self._rows:
+            raise ValueError(f"column {name!r} holds {n} rows of {self._rows}")
 
 
 def _images(records: list[dict[str, Any]]) -> set[str]:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,19 @@ if TYPE_CHECKING:
     from trimtab.core.schema import Schema
     from trimtab.serving.config import ServerConfig
     from trimtab.serving.metrics import Metrics
-    from trimtab.serving.rows import Answered
+    from trimtab.serving.rows import Answered, Plain
 
 logger = logging.getLogger(__name__)
 
 # How long answered rows gather before they are written together: a write costs more than a row.
 GATHER_SECONDS = 0.05
+# So many plain rows at most keep what they are made of. Later they would be out of the processor's cache, and with them
+# much of what answers: that costs more than all else that is done for a row here.
+PACK_ROWS = 16
 # How often the spool is measured, in seconds, and at least so many times as long as measuring takes.
 SIZE_SECONDS, SIZE_REST = 1.0, 50.0
 # What is written at once, and what may wait, at most: rows of large images are few.
-BATCH_ROWS, BATCH_BYTES = 1000, 4_000_000
+BATCH_ROWS, BATCH_BYTES = 4000, 4_000_000
 QUEUE_BYTES = 64_000_000
 # What a row takes in memory beside its numbers, about.
 ROW_BYTES = 600
@@ -48,15 +52,19 @@ class PredictionLog:
         self._config, self._metrics, self.hash_key = config, metrics, hash_key
         self.folder: Path = config.home / config.name
         self._tally = Tally(self.folder)
+        self._accept = self._tally.accept
         self._log = SegmentWriter(self.folder / "log", config.flush_seconds, config.flush_rows, tally=self._tally)
         # Feedback shares the flush settings, and its lines are synced before the call is answered.
         self.labels = SegmentWriter(self.folder / "labels", config.flush_seconds, config.flush_rows, sync=True)
         self._queue: deque[Answered] = deque()
+        self._plain: deque[Plain | None] = deque()  # until they are packed
+        self._put = self._plain.append
+        self._packed: deque[frames.Packed] = deque()
+        self._room = 0  # so many rows may come before it is looked whether there is room for more
         self._privacy: dict[str, frames.Privacy] = {}
         self.full = False
         self._limit, self._batch = config.queue_rows, BATCH_ROWS
-        self._wake = threading.Event()
-        self._stopping = False
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._work, name="prediction-log", daemon=True)
         self._next_size = 0.0
         self._refused = 0
@@ -80,21 +88,48 @@ class PredictionLog:
 
     def append(self, row: Answered) -> None:
         """Take one answered request; called on the event loop, never blocks."""
-        n, waiting = len(row.outputs), self._tally.waiting
-        # What is in one request is in memory already: alone, it is taken whatever its size.
-        if self.full or (waiting and waiting + n > self._limit) or not self._limit:
-            if self._limit:
-                self._metrics.log_dropped(n)
+        n = len(row.outputs)
+        if n > self._room and not self._has_room(n):
             return
-        self._tally.accept(n)
+        self._room -= n
+        self._accept(n)
         self._queue.append(row)
-        if not self._wake.is_set():
-            self._wake.set()
+
+    def append_plain(self, row: Plain) -> None:
+        """The same for one row that is numbers alone; a method of its own, for it is called most."""
+        room = self._room
+        if not room:
+            if not self._has_room(1):
+                return
+            room = self._room
+        self._room = room - 1
+        self._accept(1)
+        self._put(row)
+
+    def _has_room(self, n: int) -> bool:
+        """Whether n rows more are taken, now that as many came as had room."""
+        limit = self._limit
+        if not limit:
+            return False
+        self._pack()
+        waiting = self._tally.waiting
+        # What is in one request is in memory already: alone, it is taken whatever its size.
+        if self.full or (waiting and waiting + n > limit):
+            self._metrics.log_dropped(n)
+            return False
+        self._room = max(n, min(PACK_ROWS, limit - waiting))
+        return True
+
+    def _pack(self) -> None:
+        """Pack the plain rows; each of two threads that do this finds an end."""
+        self._put(None)
+        rows = list(iter(self._plain.popleft, None))
+        if rows:
+            self._packed.extend(frames.pack(rows))
 
     def close(self) -> None:
         """Write what waits, finish the segments, end the thread."""
-        self._stopping = True
-        self._wake.set()
+        self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
         else:
@@ -104,14 +139,10 @@ class PredictionLog:
         self._tally.close()
 
     def _work(self) -> None:
-        pause = threading.Event()  # never set: a sleep
-        tick = min(0.25, max(0.02, self._config.flush_seconds / 4))
-        while not self._stopping:
-            woken = self._wake.wait(tick)
-            if woken:
-                pause.wait(GATHER_SECONDS)
-                self._wake.clear()
-            self._drain()
+        # Rows are looked for, since being told of them takes longer than answering some: often while there are any.
+        tick, wait = min(0.25, max(0.02, self._config.flush_seconds / 4)), 0.0
+        while not self._ending.wait(wait):
+            wait = min(tick, GATHER_SECONDS) if self._drain() else tick
             self._tick()
         self._drain()
 
@@ -129,51 +160,66 @@ class PredictionLog:
             waiting = size_of(self._config.home)
             self._metrics.spool_bytes(waiting)
             if self.full != (waiting > self._config.spool_bytes):
-                self.full = not self.full
+                self.full, self._room = not self.full, 0
                 logger.warning("the spool is %s", "full: rows are dropped" if self.full else "no longer full")
             # After a day without the store there are many segments to look at.
             ended = time.monotonic()
             self._next_size = ended + max(SIZE_SECONDS, SIZE_REST * (ended - began))
 
-    def _drain(self) -> None:
-        """Write everything that waits, in batches that bound memory."""
-        queue = self._queue
-        while queue:
-            batch, rows = [], 0
-            while queue and rows < self._batch:
-                batch.append(queue.popleft())
+    def _drain(self) -> int:
+        """Write everything that waits, in batches that bound memory; returns how many rows that was.
+
+        What comes meanwhile waits for the next time: writing row after row would take turns with answering them.
+        """
+        total, waiting = 0, self._tally.waiting
+        while total < waiting:
+            self._pack()
+            packed: list[frames.Packed] = []
+            batch: list[Answered] = []
+            rows = 0
+            while self._packed and rows < self._batch:
+                packed.append(self._packed.popleft())
+                rows += len(packed[-1].uuids)
+            while self._queue and rows < self._batch:
+                batch.append(self._queue.popleft())
                 rows += len(batch[-1].outputs)
-            parts, kept = self._encode(batch, rows)
+            if not rows:  # one is being taken just now
+                break
+            parts: list[frames.Part] = []
+            kept = self._encode(packed, parts) + self._encode(batch, parts)
             if rows > kept:
                 self._metrics.log_dropped(rows - kept)
                 self._tally.settle(rows - kept)
-            if not parts:
-                continue
-            try:
-                self._log.append(parts, kept)
-            except OSError as error:
-                self._metrics.log_dropped(kept)
-                if not self._refused:
-                    logger.error("the spool does not take rows, they are dropped: %s", error)
-                self._refused += kept
-            else:
-                self._metrics.log_spooled(kept)
-                if self._refused:
-                    logger.error("the spool takes rows again; %d were dropped", self._refused)
-                    self._refused = 0
-            self._tally.settle(kept)
+            if parts:
+                self._write(parts, kept)
+            total += rows
+        return total
 
-    def _encode(self, batch: list[Answered], rows: int) -> tuple[list[bytes], int]:
-        """Frames of these requests, and how many of their rows could be written."""
+    def _write(self, parts: list[frames.Part], rows: int) -> None:
+        """Frames to the spool; what it does not take is counted as dropped."""
         try:
-            return frames.encode(batch, self._privacy), rows
+            self._log.append(parts, rows)
+        except OSError as error:
+            self._metrics.log_dropped(rows)
+            if not self._refused:
+                logger.error("the spool does not take rows, they are dropped: %s", error)
+            self._refused += rows
+        else:
+            self._metrics.log_spooled(rows)
+            if self._refused:
+                logger.error("the spool takes rows again; %d were dropped", self._refused)
+                self._refused = 0
+        self._tally.settle(rows)
+
+    def _encode(self, batch: Sequence[Answered | frames.Packed], parts: list[frames.Part]) -> int:
+        """Add frames of these requests; returns how many of their rows could be written."""
+        if not batch:
+            return 0
+        try:
+            parts += frames.encode(batch, self._privacy)
         except Exception:  # one odd row must not end the log of all others
             if len(batch) == 1:
-                logger.exception("a row cannot be written and is dropped")
-                return [], 0
-        parts, kept = [], 0
-        for one in batch:
-            found, n = self._encode([one], len(one.outputs))
-            parts += found
-            kept += n
-        return parts, kept
+                logger.exception("rows cannot be written and are dropped")
+                return 0
+            return sum(self._encode([one], parts) for one in batch)
+        return sum(len(one.outputs) for one in batch)

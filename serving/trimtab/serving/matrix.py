@@ -33,11 +33,12 @@ class Read(NamedTuple):
 
     Attributes:
         values: float32 [n, k], for the model.
-        columns: as they were received, for the log: `input` float64 [n, k], and what else the rows brought.
+        columns: as they were received, for the log (see `rows.Answered`): float64 or float32 [n, k], of one row the
+            bytes of its float64; or float64 [n, k] under `input`, beside what else the rows brought.
     """
 
     values: Array
-    columns: dict[str, Any]
+    columns: Array | bytes | dict[str, Any]
 
 
 class Matrix:
@@ -116,8 +117,10 @@ class Matrix:
         if _may_hold_truth(body) and bool in set(map(type, row)):
             return None
         narrow: Array = np.ndarray((1, self.width), np.float32, self._narrow.pack(*row))
-        extras[INPUT] = np.ndarray((1, self.width), np.float64, self._wide.pack(*row))
-        return Read(narrow, extras)
+        wide = self._wide.pack(*row)
+        if extras:
+            return Read(narrow, {**extras, INPUT: np.ndarray((1, self.width), np.float64, wide)})
+        return Read(narrow, wide)
 
     def _many(self, values: Iterable[Any], n: int, extras: dict[str, Any], body: bytes) -> Read | None:
         if _may_hold_truth(body):
@@ -127,8 +130,7 @@ class Matrix:
         wide: Array = np.ndarray((n, self.width), np.float64, struct.pack(f"<{n * self.width}d", *values))
         with np.errstate(over="raise"):
             narrow = wide.astype(np.float32)
-        extras[INPUT] = wide
-        return Read(narrow, extras)
+        return Read(narrow, {**extras, INPUT: wide} if extras else wide)
 
 
 def finite(values: Array) -> bool:

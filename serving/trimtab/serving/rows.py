@@ -19,8 +19,8 @@ class Answered(NamedTuple):
         latency_ms: from the request's arrival to its answer.
         share: percent of the traffic that the version had.
         records: the rows as received and typed: objects, or a column a field (an array, or a list where it is text).
-            Where all features are numbers, their columns may be one float64 matrix called `input`, null as NaN. What a
-            request left out is left out here.
+            Where all features are numbers, their columns may be one matrix called `input`, null as NaN; or just that
+            matrix, [n, k], where the request held nothing else. What it left out is left out here.
         outputs: labels or numbers, one a row.
         probabilities: float32 [n, k]; None for regression.
         request, trace: the client's id of the request, and of its trace; empty without.
@@ -31,8 +31,13 @@ class Answered(NamedTuple):
     micros: int
     latency_ms: float
     share: int
-    records: list[dict[str, Any]] | Mapping[str, Any]
+    records: list[dict[str, Any]] | Mapping[str, Any] | np.ndarray[Any, Any]
     outputs: list[Any]
     probabilities: np.ndarray[Any, Any] | None
     request: str = ""
     trace: str = ""
+
+
+# The same of a request with one row, whose `records` are the bytes of a matrix's row of float64. It is a tuple and no
+# more, since most rows are such and a name for each of its parts costs as much as all else that is done for one.
+Plain = tuple[str, str, int, float, int, bytes, list[Any], "np.ndarray[Any, Any] | None", str, str]

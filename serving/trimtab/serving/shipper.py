@@ -230,7 +230,7 @@ def main() -> None:
     from trimtab.core import logs
 
     with contextlib.suppress(OSError):
-        os.nice(5)  # answers first
+        os.nice(10)  # answers first
     config = orjson.loads(sys.argv[1])
     logs.setup(config.get("log_level", "INFO"), process="shipper", model=config["model"])
     try:

@@ -22,7 +22,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 OPEN, DONE = ".open", ".done"
 # A segment of so many bytes is finished, however few its rows: the shipper holds one in memory.
 SEGMENT_BYTES = 16_000_000
+# What the system writes at once is in so many parts at most.
+_MOST_PARTS = 1024
 
 
 class SegmentWriter:
@@ -53,11 +55,15 @@ class SegmentWriter:
         self._lock = threading.Lock()
         self._number = 0
         self._file: IO[bytes] | None = None
-        self._rows = 0
+        self._rows = self._size = 0
         self._since = 0.0
 
-    def append(self, parts: Iterable[bytes], rows: int) -> None:
+    def append(self, parts: Sequence[bytes | memoryview], rows: int) -> None:
         """Write whole frames, or lines that each end in a newline, with so many rows in all.
+
+        Args:
+            parts: their bytes, one after another.
+            rows: how many rows they hold.
 
         Raises:
             OSError: the disk did not take them; nothing is left half-written in the segment.
@@ -65,21 +71,21 @@ class SegmentWriter:
         with self._lock:
             if self._file is None:
                 self._file = (self.folder / f"{self._number:08d}{OPEN}").open("ab", buffering=0)
-                self._since = time.monotonic()
-            start = self._file.tell()
-            body = memoryview(b"".join(parts))
+                self._since, self._size = time.monotonic(), self._file.tell()
+            start, size = self._size, sum(map(len, parts))
             if self._tally is not None:
                 self._tally.begin(self._number, start, rows)
             try:
-                while body:
-                    body = body[self._file.write(body) :]
+                for at in range(0, len(parts), _MOST_PARTS):
+                    _write_whole(self._file, parts[at : at + _MOST_PARTS])
                 if self._sync:
                     os.fsync(self._file.fileno())
             except OSError:
                 self._file.truncate(start)
                 raise
             self._rows += rows
-            if self._rows >= self._limit or self._file.tell() >= SEGMENT_BYTES:
+            self._size += size
+            if self._rows >= self._limit or self._size >= SEGMENT_BYTES:
                 self._finish()
 
     def tick(self) -> None:
@@ -101,6 +107,15 @@ class SegmentWriter:
         opened.replace(opened.with_suffix(DONE))
         self._file, self._rows = None, 0
         self._number += 1
+
+
+def _write_whole(file: IO[bytes], parts: Sequence[bytes | memoryview]) -> None:
+    """Write parts as they lie, without putting them together before."""
+    left = sum(map(len, parts)) - os.writev(file.fileno(), parts)
+    if left:  # the disk took a part
+        body = memoryview(b"".join(parts))[-left:]
+        while body:
+            body = body[file.write(body) :]
 
 
 def finished(folder: Path, *, abandoned: bool = False) -> list[Path]:

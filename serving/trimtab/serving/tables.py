@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from trimtab.core import labels, predictions
 from trimtab.serving.frames import MATRIX, PROBABILITIES, Frame, join, matrix_names
@@ -39,22 +40,29 @@ def log_table(frames: Sequence[Frame], schema: Schema) -> pa.Table:
 def _arrays(frame: Frame, schema: Schema, target: pa.Schema) -> Iterator[pa.Array]:
     head, columns = frame
     counts = np.array(head["k"])
+    requests = pa.array(np.repeat(np.arange(len(counts)), counts))  # which of them each row came with
     fields, matrix = {field.name for field in schema.fields}, _matrix(frame, schema)
     for column in target:
         name, kind = column.name, column.type
         if name in fields:
             yield _field(frame, name, kind, matrix)
         elif name == "_id":
-            yield pa.array([f"{uuid}-{row}" for uuid, n in zip(head["i"], head["k"], strict=True) for row in range(n)])
+            yield _ids(pa.array(head["i"]).take(requests), counts)
         elif name == "_time":
-            yield pa.array(np.repeat(np.array(head["t"], np.int64), counts)).cast(kind)
+            yield pa.array(head["t"], pa.int64()).take(requests).cast(kind)
         elif name == "_probabilities":
             yield _lists(columns[PROBABILITIES], kind) if PROBABILITIES in columns else pa.nulls(frame.rows, kind)
         elif name in _OF_REQUEST:
             values = head.get(_OF_REQUEST[name])
-            yield pa.nulls(frame.rows, kind) if values is None else _spread(values, head["k"], kind)
+            yield pa.nulls(frame.rows, kind) if values is None else _told(values, kind).take(requests)
         else:  # `_label` or `_value`
             yield pa.array(head["y"], type=kind)
+
+
+def _ids(uuids: pa.Array, counts: np.ndarray[Any, Any]) -> pa.Array:
+    """Each row's id: the UUID of the request that it came with, and its place there."""
+    places = np.arange(len(uuids)) - np.repeat(counts.cumsum() - counts, counts)
+    return pc.binary_join_element_wise(uuids, pa.array(places).cast(pa.string()), "-")
 
 
 def _matrix(frame: Frame, schema: Schema) -> dict[str, np.ndarray[Any, Any]]:
@@ -103,11 +111,9 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, type=kind)
 
 
-def _spread(values: list[Any], counts: list[int], kind: pa.DataType) -> pa.Array:
-    """A request's value for each of its rows; an empty text is null."""
-    if pa.types.is_string(kind):
-        values = [value or None for value in values]
-    return pa.array([value for value, n in zip(values, counts, strict=True) for _ in range(n)], type=kind)
+def _told(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """What requests said of themselves; an empty text is null."""
+    return pa.array([value or None for value in values] if pa.types.is_string(kind) else values, type=kind)
 
 
 def label_table(lines: list[bytes]) -> pa.Table:

@@ -54,16 +54,17 @@ class Tally:
         finally:
             os.close(descriptor)
         self._words = memoryview(self._map).cast("Q")
-        self._settled = 0
+        self._accepted = self._settled = 0
 
     @property
     def waiting(self) -> int:
         """Rows accepted and not settled."""
-        return self._words[_ACCEPTED] - self._settled
+        return self._accepted - self._settled
 
     def accept(self, rows: int) -> None:
         """Rows of an answered request are taken; one thread alone calls this."""
-        self._words[_ACCEPTED] += rows
+        self._accepted += rows
+        self._words[_ACCEPTED] = self._accepted
 
     def begin(self, segment: int, offset: int, rows: int) -> None:
         """A write begins at this place of this segment."""

@@ -82,7 +82,9 @@ def read_numbers(chunk: memoryview, n: int, width: int, before: int) -> Read | N
     if not values.flags.aligned or before > len(chunk):
         # The bytes lie at an odd place, or the log would keep much else of the body.
         values = np.array(values)
-    return Read(values, {INPUT: values}) if finite(values) else None
+    if not finite(values):
+        return None
+    return Read(values, values if n > 1 else values.astype(np.float64).tobytes())
 
 
 def read_tensors(inputs: object, limits: Limits, tail: v2_binary.Tail | None) -> dict[str, Array]:
