@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -83,7 +83,7 @@ class Setup:
 
     def settings(self, user: str) -> S3Settings:
         one = read_users(self.users)[user]
-        return replace(self.s3.settings, access_key=one.access_key, secret_key=one.secret_key)
+        return self.s3.settings._replace(access_key=one.access_key, secret_key=one.secret_key)
 
     def store(self, user: str, url: str = "") -> Store:
         # MinIO hangs up on a PUT that it denies without reading it: then the denial comes with the next try.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def strict(server: tuple[Path, Path], authority: Authority) -> Iterator[StandIn]
 def access(standin: StandIn, ca: Path | None, client: Pair | None = None) -> Access:
     settings = KubeflowSettings(endpoint=standin.url, ca_bundle=str(ca or ""))
     if client is not None:
-        settings = dataclasses.replace(settings, client_cert=str(client.certificate), client_key=str(client.key))
+        settings = settings._replace(client_cert=str(client.certificate), client_key=str(client.key))
     return find_access(settings)
 
 

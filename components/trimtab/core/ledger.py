@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trimtab.core.errors import NotFound, RecordError, RolloutError
 from trimtab.core.records import decode, encode, parse_time, rfc3339, utcnow
@@ -24,8 +23,7 @@ EVENTS = ("published", "shadowed", "canaried", "promoted", "rolled_back", "rejec
 _NOUN = "ledger-entry"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """One event in the life of a version.
 
     Attributes:
@@ -53,8 +51,7 @@ class Entry:
     digest: str
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What the entries up to `seq` add up to.
 
     Attributes:
@@ -130,7 +127,7 @@ def fold(entries: Iterable[Entry], state: State | None = None) -> State:
     """Add entries to a state, by default to the empty one. Pure."""
     now = state or State()
     for entry in entries:
-        now = replace(_apply(now, entry), seq=entry.seq, head=entry.digest, at=entry.at)
+        now = _apply(now, entry)._replace(seq=entry.seq, head=entry.digest, at=entry.at)
     return now
 
 
@@ -225,40 +222,37 @@ def append(
 def _apply(now: State, entry: Entry) -> State:
     version = entry.version
     if entry.event == "shadowed":
-        return replace(now, shadow=version)
+        return now._replace(shadow=version)
     if entry.event == "canaried":
-        return replace(
-            now,
+        return now._replace(
             canary=version,
             canary_percent=entry.percent,
             shadow=None if now.shadow == version else now.shadow,
             rejected=now.rejected - {version},
         )
     if entry.event == "promoted":
-        return replace(
-            _without(now, version),
+        return _without(now, version)._replace(
             champion=version,
             promoted=(*(v for v in now.promoted if v != version), version),
             rolled_back=now.rolled_back - {version},
             rejected=now.rejected - {version},
         )
     if entry.event in {"rolled_back", "refused"}:
-        gone = replace(
-            _without(now, version),
+        gone = _without(now, version)._replace(
             rolled_back=now.rolled_back | ({version} if entry.event == "rolled_back" else set()),
             rejected=now.rejected | ({version} if entry.event == "refused" else set()),
         )
-        return replace(gone, champion=gone.before(version)) if now.champion == version else gone
+        return gone._replace(champion=gone.before(version)) if now.champion == version else gone
     if entry.event == "rejected":
-        return replace(_without(now, version), rejected=now.rejected | {version})
+        return _without(now, version)._replace(rejected=now.rejected | {version})
     return now
 
 
 def _without(now: State, version: str) -> State:
     """The state with a version neither canary nor shadow."""
     if now.canary == version:
-        now = replace(now, canary=None, canary_percent=0)
-    return replace(now, shadow=None) if now.shadow == version else now
+        now = now._replace(canary=None, canary_percent=0)
+    return now._replace(shadow=None) if now.shadow == version else now
 
 
 def _get(store: Store, base: str, seq: int) -> bytes:

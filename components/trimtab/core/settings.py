@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from trimtab.core.errors import ProjectError
 
 
-@dataclass(frozen=True)
-class S3Settings:
+class S3Settings(NamedTuple):
     """How to reach S3; secrets are kept out of `repr`.
 
     Attributes:
@@ -26,15 +25,18 @@ class S3Settings:
 
     endpoint: str = ""
     region: str = "us-east-1"
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    session_token: str = field(default="", repr=False)
+    access_key: str = ""
+    secret_key: str = ""
+    session_token: str = ""
     ca_bundle: str = ""
     ca_config_map: str = ""
 
+    def __repr__(self) -> str:
+        """Without secrets."""
+        return f"S3Settings(endpoint={self.endpoint!r}, region={self.region!r}, ca_bundle={self.ca_bundle!r})"
 
-@dataclass(frozen=True)
-class KubeflowSettings:
+
+class KubeflowSettings(NamedTuple):
     """How to reach Kubeflow Pipelines' API, by the variables that kfp.Client reads and a few of ours.
 
     Attributes:
@@ -61,8 +63,7 @@ class KubeflowSettings:
     kubernetes: bool = False
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment says, read once by `load`.
 
     Attributes:

@@ -64,8 +64,6 @@ def copy(
 
 def _open(url: str, secret: Path | None) -> Store:
     """The store of a URL, with the credential of a mounted Secret where one is named."""
-    from dataclasses import replace
-
     from trimtab.core.settings import load
     from trimtab.core.store import open_store
     from trimtab.core.store.admin import read_credential
@@ -75,5 +73,5 @@ def _open(url: str, secret: Path | None) -> Store:
         return open_store(url, settings)
     own = read_credential(secret)
     more = {name: (secret / name).read_text().strip() for name in ("endpoint", "region") if (secret / name).is_file()}
-    s3 = replace(settings.s3, access_key=own.access_key, secret_key=own.secret_key, session_token="", **more)
-    return open_store(url, replace(settings, s3=s3))
+    s3 = settings.s3._replace(access_key=own.access_key, secret_key=own.secret_key, session_token="", **more)
+    return open_store(url, settings._replace(s3=s3))

@@ -31,8 +31,6 @@ def setup(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait until the store answers.")] = 120.0,
 ) -> None:
     """Make the store's bucket (TRIMTAB_STORE), its users and what each may write; may be repeated."""
-    from dataclasses import replace
-
     from trimtab.core import grants
     from trimtab.core.errors import ProjectError
     from trimtab.core.settings import load
@@ -58,7 +56,7 @@ def setup(
     given = store_admin.read_users(users)
     wanted = store_admin.policies(list(given), bucket, prefix, artifacts)
     by = store_admin.read_credential(admin) if admin else None
-    s3 = replace(settings.s3, access_key=by.access_key, secret_key=by.secret_key) if by else settings.s3
+    s3 = settings.s3._replace(access_key=by.access_key, secret_key=by.secret_key) if by else settings.s3
     minio = store_admin.Administrator(s3, typer.echo)
     minio.wait(wait)
     for name in dict.fromkeys(filter(None, (bucket, artifacts.strip("/").partition("/")[0]))):
@@ -67,8 +65,8 @@ def setup(
         minio.user(name, given[name], store_admin.policy_name(name, bucket, prefix), policy)
     for name in grants.USERS:
         if name in given:
-            own = replace(s3, access_key=given[name].access_key, secret_key=given[name].secret_key)
-            probe(open_store(settings.store, replace(settings, s3=own)), "setup")
+            own = s3._replace(access_key=given[name].access_key, secret_key=given[name].secret_key)
+            probe(open_store(settings.store, settings._replace(s3=own)), "setup")
     typer.echo(f"{settings.store} is ready for {', '.join(given)}")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from trimtab.core import grants
@@ -96,8 +95,7 @@ def _s3(where: Where, entries: dict[str, str] | None = None) -> S3Store | None:
         return None
     s3 = settings.s3
     if entries:
-        s3 = replace(
-            s3,
+        s3 = s3._replace(
             access_key=entries["access_key"],
             secret_key=entries["secret_key"],
             session_token="",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import threading
 import urllib.parse
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,7 +42,7 @@ def limited(s3: S3, prefix: str) -> S3Settings:
     admin.user_add(name, secret)
     admin.policy_add(name, policy={"Version": "2012-10-17", "Statement": statements})
     admin.policy_set(name, user=name)
-    return replace(s3.settings, access_key=name, secret_key=secret)
+    return s3.settings._replace(access_key=name, secret_key=secret)
 
 
 def test_a_user_of_one_prefix_can_work_there_and_nowhere_else(s3: S3, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,7 +30,7 @@ class Faulty:
         self.proxy = proxy
         self.failed: list[str] = []
         self.store: Store = open_s3(
-            url, replace(s3.settings, endpoint=proxy.endpoint), on_error=self.failed.append, retry=QUICK
+            url, s3.settings._replace(endpoint=proxy.endpoint), on_error=self.failed.append, retry=QUICK
         )
         self.direct: Store = open_s3(url, s3.settings)
 
@@ -149,7 +148,7 @@ def test_retries_have_a_limit(s3: S3) -> None:
 
 
 def test_a_store_that_is_away_is_said_to_be(s3: S3) -> None:
-    away = open_s3(s3.fresh(), replace(s3.settings, endpoint=f"http://127.0.0.1:{free_port()}"), retry=QUICK)
+    away = open_s3(s3.fresh(), s3.settings._replace(endpoint=f"http://127.0.0.1:{free_port()}"), retry=QUICK)
     with pytest.raises(StoreError, match="ee whether the store is up"):
         away.create("a", b"")
 
@@ -162,12 +161,12 @@ def test_a_store_that_ignores_the_condition_is_refused(s3: S3) -> None:
 
 
 def test_what_is_refused_says_what_to_do(s3: S3) -> None:
-    wrong = replace(s3.settings, secret_key="wrong" * 8)
+    wrong = s3.settings._replace(secret_key="wrong" * 8)
     if s3.server is not None:  # moto and some proxies take any signature
         with pytest.raises(StoreRefused, match="AWS_SECRET_ACCESS_KEY"):
             open_s3(s3.fresh(), wrong).create("a", b"")
         with pytest.raises(StoreRefused, match=r"Check AWS_ACCESS_KEY_ID\.$"):
-            probe(open_s3(s3.fresh(), replace(s3.settings, access_key="nobody")), "run")
+            probe(open_s3(s3.fresh(), s3.settings._replace(access_key="nobody")), "run")
         with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY"):
             open_s3(s3.fresh(), wrong).get("a")
     with pytest.raises(StoreRefused, match=r"NoSuchBucket. Make the bucket") as caught:
