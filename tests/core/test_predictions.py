@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from tests.serving.bundles import DIGITS, MIXED, NUMBERS
 
@@ -44,6 +46,31 @@ def test_files_lie_under_their_rows_hour_and_read_back(store: Store) -> None:
     assert list(predictions.list_files(store, "m", "v1-00000000", after=keys[0])) == keys[1:]
     assert predictions.read_files(store, keys).equals(rows(5))
     assert predictions.read_files(store, keys, ["x", "absent"]).column_names == ["x"]
+
+
+def test_texts_and_pixels_have_dictionaries_and_numbers_have_none() -> None:
+    values = {"number": 0.5, "image": [1.0, 2.0], "text": "a", "whole": 3}
+    fixed = {"_id": "u-0", "_time": START, "_label": "b", "_probabilities": [0.25], "_share": 100}
+    schema = pa.schema(
+        [
+            ("number", pa.float64()),
+            ("image", pa.list_(pa.float32())),
+            ("text", pa.string()),
+            ("whole", pa.int64()),
+            ("_id", pa.string()),
+            ("_time", predictions.TIME),
+            ("_label", pa.string()),
+            ("_probabilities", pa.list_(pa.float32())),
+            ("_share", pa.int64()),
+        ]
+    )
+    table = pa.Table.from_pylist([{**values, **fixed}] * 3, schema=schema)
+    body = predictions.to_parquet(table)
+    group = pq.ParquetFile(io.BytesIO(body)).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    found = {c.path_in_schema.split(".")[0] for c in columns if c.has_dictionary_page}
+    assert found == {"image", "text", "whole", "_label", "_share"}
+    assert predictions.from_parquet(body, "k").equals(table)
 
 
 def test_writing_a_file_again_changes_nothing(store: Store) -> None:

@@ -184,6 +184,19 @@ def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(
     alone.close()
 
 
+def test_what_the_disk_takes_in_parts_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = SegmentWriter(tmp_path, 60, 10_000)
+    parts = [b"%d\n" % i for i in range(3000)]  # more than the system takes at once
+    original = os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, given: original(fd, [b"".join(given)[:7]]))
+    writer.append(parts, 3000)
+    monkeypatch.undo()
+    writer.append(parts, 3000)
+    writer.finish()
+    (segment,) = finished(tmp_path)
+    assert segment.read_bytes() == b"".join(parts) * 2
+
+
 def test_a_full_spool_drops_and_recovers(config: ServerConfig, metrics: Metrics) -> None:
     log = _log(replace(config, spool_bytes=10), metrics)
     log.append(answered())

@@ -95,10 +95,9 @@ class Exchange:
         latency = (time.perf_counter() - self._started) * 1000
         request, traced = ("", "") if trace is None else (trace.request_id, trace.trace_id)
         micros = time.time_ns() // 1000
-        if type(records) is bytes:
+        if isinstance(records, bytes):
             app.log.append_plain((version, uuid, micros, latency, share, records, outputs, scores, request, traced))
         else:
-            assert not isinstance(records, bytes)
             row = Answered(version, uuid, micros, latency, share, records, outputs, scores, request, traced)
             app.log.append(row)
         if not self.model.classifies:
