@@ -40,14 +40,14 @@ def service(world: World, store: Store | None = None, launcher: Runs | None = No
 
 
 def answer_canary(world: World, wrong: int = 0) -> None:
-    """Traffic during a canary step: 20 labelled rows of each version, now."""
+    """Traffic during a canary step: 20 labelled rows of each version, all before the next step can begin."""
     state = world.state()
     begun = [e.at for e in ledger.read(world.store, MODEL) if e.event == "canaried"][-1]
     assert state.canary is not None
     assert state.champion is not None
     for version, bad in ((state.canary, wrong), (state.champion, 6)):
         world.log(
-            version, begun + timedelta(milliseconds=1), [i >= bad for i in range(20)], every=timedelta(milliseconds=1)
+            version, begun + timedelta(microseconds=1), [i >= bad for i in range(20)], every=timedelta(microseconds=1)
         )
 
 

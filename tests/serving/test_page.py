@@ -164,14 +164,14 @@ def test_files_and_examples_fill_the_picture(browser: Browser, digits: Running, 
         page.get_by_label("or take a file:").set_input_files(
             {"name": "grey.png", "mimeType": "image/png", "buffer": png(40, 30, 128)}
         )
-        page.wait_for_function("document.querySelector('canvas').getContext('2d').getImageData(0, 0, 1, 1).data[0] > 0")
+        digits.until(lambda: pixels(page)[0] > 0)
         assert set(pixels(page)) <= set(range(124, 133))
         page.get_by_label("or take a file:").set_input_files(
             {"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}
         )
         page.get_by_role("alert").filter(has_text="no image that this browser can read").wait_for()
         page.get_by_role("button", name="Fill in an example").click()
-        page.wait_for_function("document.querySelector('#problem').textContent === ''")
+        digits.until(lambda: page.locator("#problem").text_content() == "")
         digits.until(lambda: len(set(pixels(page))) > 20)
         predict(page)
 
@@ -302,7 +302,7 @@ def test_a_server_that_asks_for_a_key_shows_nothing_without(browser: Browser, de
         page.get_by_label("Key or token").fill(token(place))
         page.get_by_role("button", name="Use it").click()
         page.get_by_role("button", name="Fill in an example").click()
-        page.wait_for_function("document.querySelector('#field-a').value !== ''")
+        demand.until(lambda: page.locator("#field-a").input_value() != "")
         assert re.fullmatch(r"-?[0-9.e-]+", predict(page))
         assert page.locator("#bars").is_hidden()
         assert "answers a day are further off" in page.locator("#costs").inner_text()
