@@ -120,7 +120,7 @@ def test_cpu_and_memory_are_those_of_the_whole_tree() -> None:
         assert child.stdout.readline() == b"done\n"
         assert len(processes.tree(child.pid)) == 2
         used = processes.use(child.pid)
-        assert used.cpu >= 0.3
+        assert used.cpu >= 0.28  # /proc tells ticks of 10 ms, user's and system's each rounded down
         assert used.cpu > processes.cpu(child.pid)
         assert used.rss_mb > processes.rss_mb(child.pid) > 1
         assert used.shipper_cpu == 0
