@@ -155,6 +155,32 @@ def test_a_full_queue_takes_as_many_plain_rows_as_others(config: ServerConfig, m
     assert (count(metrics, "spooled"), count(metrics, "dropped")) == (100, 30)
 
 
+def test_a_spool_that_fills_while_a_request_is_taken_stops_those_behind_it(
+    config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = _log(replace(config, spool_bytes=10), metrics, NUMBERS)
+    plain = (VERSION, uuid7(), MICROS, 1.5, 100, np.zeros(4).tobytes(), [0.5], None, "", "")
+    log.append_plain(plain)
+    log._drain()
+    original = log._has_room
+
+    def fills(n: int) -> bool:
+        """The writing thread finds the spool full just after there was room."""
+        answer = original(n)
+        log._tick()
+        return answer
+
+    monkeypatch.setattr(log, "_has_room", fills)
+    log.append(Answered(VERSION, uuid7(), MICROS, 1.5, 100, np.zeros((20, 4)), [0.5] * 20, None))
+    monkeypatch.undo()
+    assert log.full
+    for _ in range(50):
+        log.append_plain(plain)
+    assert count(metrics, "dropped") == 50
+    log.close()
+    assert count(metrics, "spooled") == 21
+
+
 def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(
     config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ class PredictionLog:
     def append_plain(self, row: Plain) -> None:
         """The same for one row that is numbers alone; a method of its own, for it is called most."""
         room = self._room
-        if not room:
+        if room <= 0:  # below, where it was set to nothing while a request took its part
             if not self._has_room(1):
                 return
             room = self._room
@@ -132,8 +132,7 @@ class PredictionLog:
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join()
-        else:
-            self._drain()
+        self._drain()  # also what came while the thread wrote for the last time
         self._log.finish()
         self.labels.finish()
         self._tally.close()
