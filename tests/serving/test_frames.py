@@ -91,34 +91,6 @@ def test_objects_and_columns_give_the_same_table(schema: Schema, requests: list[
     assert sorted(filter(None, table["d"].to_pylist())) == sorted(d for one in requests for _, d, _ in one if d)
 
 
-@given(st.lists(st.tuples(NUMBER, NUMBER), min_size=1, max_size=5), st.integers(1, 3))
-@settings(deadline=None, max_examples=30)
-@pytest.mark.parametrize("version", ["v", "mixed"])
-@pytest.mark.parametrize("schema", [NUMBERS, SECRET], ids=["open", "private"])
-def test_packed_rows_give_the_same_table(
-    schema: Schema, version: str, values: list[tuple[float | None, float | None]], size: int
-) -> None:
-    rows = [row(version, [{"a": 1.5, "b": b, "c": 0.1, "d": d}], 1, request="r") for b, d in values]
-    if version == "mixed":
-        schema = replace(schema, target=MIXED.target)
-    plain: list[Any] = [(*one[:5], _matrix(schema, one.records).tobytes(), *one[6:]) for one in rows]
-    packs = [pack for at in range(0, len(plain), size) for pack in frames.pack(plain[at : at + size])]
-    body = b"".join(frames.encode([*packs, *rows], {version: Privacy(schema, b"key")}))
-    found = [frame for frame, _ in frames.decode(body)]
-    assert [frame.rows for frame in found] == [len(rows), len(rows)]
-    packed, other = (log_table([frame], schema).sort_by("_id") for frame in found)
-    assert packed.equals(other)
-
-
-def test_versions_are_packed_apart() -> None:
-    rows = [(version, uuid7(), MICROS, 1.5, 90, np.zeros(4).tobytes(), [0.5], None, "", "") for version in "abab"]
-    packs = frames.pack(rows)
-    assert sorted(pack.version for pack in packs) == ["a", "b"]
-    assert sorted(uuid for pack in packs for uuid in pack.uuids) == sorted(one[1] for one in rows)
-    frames_of = list(frames.decode(b"".join(frames.encode(packs, dict.fromkeys("ab", Privacy(NUMBERS, b"key"))))))
-    assert sorted((frame.head["v"], frame.rows) for frame, _ in frames_of) == [("a", 2), ("b", 2)]
-
-
 def test_private_values_are_not_among_the_bytes() -> None:
     matrix = np.array([[1234.5, 77.25, 3.0, np.nan]])
     privacy = {"v": Privacy(SECRET, b"key")}

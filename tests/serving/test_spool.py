@@ -25,7 +25,9 @@ from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.rows import Answered
 from trimtab.serving.shipper import Shipped, ship_all
+from trimtab.serving.singles import Singles
 from trimtab.serving.spool import SegmentWriter, finished, held, read_lines
+from trimtab.serving.tally import lost_rows
 
 MICROS = 1_795_255_980_000_000  # 2026-11-21T10:13:00Z
 VERSION = "v1-00000000"
@@ -35,6 +37,11 @@ def answered(n: int = 1, micros: int = MICROS, **record: Any) -> Answered:
     image = np.arange(64, dtype=np.float32).reshape(8, 8)
     records = [{"image_id": f"k{i}", "image": image, **record} for i in range(n)]
     return Answered(VERSION, uuid7(), micros, 1.5, 90, records, ["3"] * n, np.full((n, 10), 0.1, np.float32))
+
+
+def single(value: float = 0.0) -> tuple[Any, ...]:
+    """A row of `NUMBERS` on the short way."""
+    return VERSION, uuid7(), MICROS, 1.5, 100, np.full(4, value).tobytes(), 0.5, None
 
 
 @pytest.fixture
@@ -113,9 +120,7 @@ def test_rows_that_come_while_others_are_written_are_neither_lost_nor_doubled(
     config: ServerConfig, metrics: Metrics, store: Any
 ) -> None:
     log = _log(replace(config, queue_rows=10_000_000), metrics, NUMBERS)
-    rows = [
-        (VERSION, uuid7(), MICROS, 1.5, 100, np.full(4, float(i)).tobytes(), [0.5], None, "", "") for i in range(20_000)
-    ]
+    rows = [single(float(i)) for i in range(20_000)]
     done, drained = threading.Event(), 0
 
     def write() -> None:
@@ -129,7 +134,7 @@ def test_rows_that_come_while_others_are_written_are_neither_lost_nor_doubled(
     try:
         thread.start()
         for i, row in enumerate(rows):
-            log.append_plain(row)
+            log.append_single(*row)
             if i % 100 == 0:
                 log.append(Answered(VERSION, uuid7(), MICROS, 1.5, 100, np.zeros((1, 4)), [0.5], None))
     finally:
@@ -147,20 +152,33 @@ def test_rows_that_come_while_others_are_written_are_neither_lost_nor_doubled(
     assert all(found[f"{row[1]}-0"] == i for i, row in enumerate(rows))
 
 
-def test_a_full_queue_takes_as_many_plain_rows_as_others(config: ServerConfig, metrics: Metrics) -> None:
+def test_a_full_queue_takes_as_many_single_rows_as_others(config: ServerConfig, metrics: Metrics) -> None:
     log = _log(replace(config, queue_rows=100), metrics, NUMBERS)
     for _ in range(130):
-        log.append_plain((VERSION, uuid7(), MICROS, 1.5, 100, np.zeros(4).tobytes(), [0.5], None, "", ""))
+        log.append_single(*single())
     log.close()
     assert (count(metrics, "spooled"), count(metrics, "dropped")) == (100, 30)
+
+
+def test_single_rows_that_cannot_be_written_do_not_end_the_log(
+    config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = _log(config, metrics, NUMBERS)
+    with monkeypatch.context() as patched:
+        patched.setattr(Singles, "frame", lambda *_: 1 / 0)
+        log.append_single(*single())
+        log._drain()
+    log.append_single(*single())
+    log.close()
+    assert (count(metrics, "spooled"), count(metrics, "dropped")) == (1, 1)
+    assert lost_rows(log.folder) == 0
 
 
 def test_a_spool_that_fills_while_a_request_is_taken_stops_those_behind_it(
     config: ServerConfig, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = _log(replace(config, spool_bytes=10), metrics, NUMBERS)
-    plain = (VERSION, uuid7(), MICROS, 1.5, 100, np.zeros(4).tobytes(), [0.5], None, "", "")
-    log.append_plain(plain)
+    log.append_single(*single())
     log._drain()
     original = log._has_room
 
@@ -171,14 +189,14 @@ def test_a_spool_that_fills_while_a_request_is_taken_stops_those_behind_it(
         return answer
 
     monkeypatch.setattr(log, "_has_room", fills)
-    log.append(Answered(VERSION, uuid7(), MICROS, 1.5, 100, np.zeros((20, 4)), [0.5] * 20, None))
+    log.append(Answered(VERSION, uuid7(), MICROS, 1.5, 100, np.zeros((100, 4)), [0.5] * 100, None))
     monkeypatch.undo()
     assert log.full
     for _ in range(50):
-        log.append_plain(plain)
+        log.append_single(*single())
     assert count(metrics, "dropped") == 50
     log.close()
-    assert count(metrics, "spooled") == 21
+    assert count(metrics, "spooled") == 101
 
 
 def test_large_rows_are_few_in_memory_in_a_write_and_in_a_segment(

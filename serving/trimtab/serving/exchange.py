@@ -93,13 +93,13 @@ class Exchange:
         app, version, trace, share, uuid = self._app, self.version, self._trace, self.share, self.call.uuid
         records, outputs, scores = decoded.records, said.outputs, said.probabilities
         latency = (time.perf_counter() - self._started) * 1000
-        request, traced = ("", "") if trace is None else (trace.request_id, trace.trace_id)
         micros = time.time_ns() // 1000
-        if isinstance(records, bytes):
-            app.log.append_plain((version, uuid, micros, latency, share, records, outputs, scores, request, traced))
+        if trace is None and isinstance(records, bytes):
+            app.log.append_single(version, uuid, micros, latency, share, records, outputs[0], scores)
         else:
-            row = Answered(version, uuid, micros, latency, share, records, outputs, scores, request, traced)
-            app.log.append(row)
+            request, traced = ("", "") if trace is None else (trace.request_id, trace.trace_id)
+            given = np.frombuffer(records).reshape(1, -1) if isinstance(records, bytes) else records
+            app.log.append(Answered(version, uuid, micros, latency, share, given, outputs, scores, request, traced))
         if not self.model.classifies:
             app.metrics.predicted(version, "value", len(outputs))
         elif len(outputs) == 1:

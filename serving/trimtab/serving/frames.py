@@ -9,6 +9,11 @@ A frame holds requests of one version whose rows have one form:
                 `j` columns that are no arrays; `r` rows as objects, where they came so, without their images
     body        the columns' bytes one after another; the probabilities are the column `""`
 
+or single rows of numbers (`singles`) as they were packed, one after another:
+
+    head        JSON: `v` version; `f` a row's parts as [name, dtype, shape]: those above by their letters, `y` as the
+                label's place in `z` or as a number, `x` the features, `p` the probabilities; `z` the classes
+
 Joining requests before writing makes a row cost less than a microsecond here, and nothing but a copy when it is read.
 """
 
@@ -17,6 +22,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +32,7 @@ from trimtab.core.privacy import keyed_hash
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
-    from trimtab.serving.rows import Answered, Plain
+    from trimtab.serving.rows import Answered
 
 Array = np.ndarray[Any, Any]
 Columns = Mapping[str, Any]
@@ -115,43 +121,49 @@ def matrix_names(schema: Schema) -> list[str]:
     return [field.name for field in schema.features if not field.private]
 
 
-class Packed(NamedTuple):
-    """Requests of one version with one row each, which is numbers alone.
+def rows_head(version: str, parts: Sequence[Sequence[Any]], classes: Sequence[str]) -> bytes:
+    """The head of every frame of packed rows of a version."""
+    return orjson.dumps({"v": version, "f": parts, "z": classes})
 
-    Attributes:
-        version: which answered.
-        uuids, times, latencies, shares, outputs, requests, traces: each request's, as of `rows.Answered`.
-        values: float64 [n, k] of all, as bytes.
-        probabilities: float32 [n, k] as bytes; empty for regression.
+
+def of_rows(head: bytes, views: Sequence[memoryview], privacy: Privacy) -> list[Part]:
+    """Packed rows as a frame, without private values.
+
+    Args:
+        head: as of `rows_head`.
+        views: their memory, whole rows in each.
+        privacy: the version's.
     """
-
-    version: str
-    uuids: tuple[str, ...]
-    times: tuple[int, ...]
-    latencies: tuple[float, ...]
-    shares: tuple[int, ...]
-    outputs: list[Any]
-    requests: tuple[str, ...]
-    traces: tuple[str, ...]
-    values: bytes
-    probabilities: bytes
-
-
-def pack(rows: Sequence[Plain]) -> list[Packed]:
-    """Plain rows side by side."""
-    # All requests' versions, all their ids, and so on: turning the table is cheaper than walking it.
-    versions, uuids, times, latencies, shares, records, outputs, probabilities, requests, traces = zip(
-        *rows, strict=True
-    )
-    if len(found := set(versions)) > 1:
-        return [one for version in found for one in pack([row for row in rows if row[0] == version])]
-    said = b"" if probabilities[0] is None else b"".join([one.tobytes() for one in probabilities])
-    labels = list(chain.from_iterable(outputs))
-    values = b"".join(records)
-    return [Packed(versions[0], uuids, times, latencies, shares, labels, requests, traces, values, said)]
+    if not privacy.private:
+        return [LENGTHS.pack(len(head), sum(map(len, views))), head, *views]
+    told, columns = _read_rows(orjson.loads(head), b"".join(views))
+    building = Building(told["v"], told["y"].tolist())
+    uuids = [uuid.decode() for uuid in told["i"].tolist()]
+    counts, times, latencies, shares = (told[letter].tolist() for letter in "ktls")
+    building.requests(uuids, counts, times, latencies, shares, [], [])
+    if PROBABILITIES in columns:
+        building.add(PROBABILITIES, [columns[PROBABILITIES]])
+    building.columns([privacy.columns({MATRIX: columns[MATRIX]})])
+    return building.packed()
 
 
-def encode(rows: Sequence[Answered | Packed], privacy: Mapping[str, Privacy]) -> list[Part]:
+def _read_rows(head: dict[str, Any], body: bytes | memoryview) -> Frame:
+    """Packed rows as any other frame, what came with each request as arrays.
+
+    Raises:
+        ValueError: the body is not of whole rows.
+    """
+    rows = np.frombuffer(body, np.dtype([(name, dtype, *map(tuple, shape)) for name, dtype, *shape in head["f"]]))
+    told: dict[str, Any] = {letter: rows[letter] for letter in "itlsy"}
+    told |= {"v": head["v"], "k": np.ones(len(rows), np.int64)}
+    columns = {MATRIX: rows["x"]}
+    if head["z"]:
+        told["y"] = np.array(head["z"], object)[rows["y"]]
+        columns[PROBABILITIES] = rows["p"]
+    return Frame(told, columns)
+
+
+def encode(rows: Sequence[Answered], privacy: Mapping[str, Privacy]) -> list[Part]:
     """Answered requests as frames.
 
     Args:
@@ -166,13 +178,8 @@ def encode(rows: Sequence[Answered | Packed], privacy: Mapping[str, Privacy]) ->
     """
     parts: dict[Any, list[Any]] = {}
     for row in rows:
-        form = Packed if isinstance(row, Packed) else _form(row.records)
-        parts.setdefault((row.version, form), []).append(row)
-    return [
-        written
-        for (version, form), part in parts.items()
-        for written in (_packed if form is Packed else _frame)(part, privacy[version])
-    ]
+        parts.setdefault((row.version, _form(row.records)), []).append(row)
+    return [written for (version, _), part in parts.items() for written in _frame(part, privacy[version])]
 
 
 def _form(records: Any) -> tuple[str, ...] | None:
@@ -182,22 +189,8 @@ def _form(records: Any) -> tuple[str, ...] | None:
     return None if isinstance(records, list) else tuple(records)
 
 
-def _packed(packs: Sequence[Packed], privacy: Privacy) -> list[Part]:
-    """Packed requests as a frame."""
-    versions, *told, values, probabilities = zip(*packs, strict=True)
-    uuids, times, latencies, shares, outputs, requests, traces = (list(chain.from_iterable(one)) for one in told)
-    n = len(uuids)
-    building = Building(versions[0], outputs)
-    building.requests(uuids, [1] * n, times, latencies, shares, requests, traces)
-    if probabilities[0]:
-        building.add(PROBABILITIES, [np.frombuffer(b"".join(probabilities), np.float32).reshape(n, -1)])
-    matrix: Array = np.frombuffer(b"".join(values), np.float64).reshape(n, -1)
-    building.columns([privacy.columns({MATRIX: matrix})])
-    return building.packed()
-
-
 def _frame(rows: Sequence[Answered], privacy: Privacy) -> list[Part]:
-    """Other requests of one form as a frame."""
+    """Requests of one form as a frame."""
     versions, uuids, times, latencies, shares, records, outputs, probabilities, requests, traces = zip(
         *rows, strict=True
     )
@@ -297,8 +290,8 @@ def _plain(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def join(found: Sequence[Frame]) -> list[Frame]:
-    """Frames of the same form as one: a column is then made of many rows at once."""
+def alike(found: Sequence[Frame]) -> list[list[Frame]]:
+    """Frames by their form: a column is then made of many rows at once."""
     parts: dict[Any, list[Frame]] = {}
     for frame in found:
         head, columns = frame
@@ -308,24 +301,32 @@ def join(found: Sequence[Frame]) -> list[Frame]:
             "r" in head,
         )
         parts.setdefault(form, []).append(frame)
-    return [_joined(part) if len(part) > 1 else part[0] for part in parts.values()]
+    return list(parts.values())
 
 
-def _joined(part: list[Frame]) -> Frame:
+def join(part: Sequence[Frame], without: Sequence[str] = ()) -> Frame:
+    """Frames of one form as one, without some columns."""
     heads = [frame.head for frame in part]
     head: dict[str, Any] = {"v": heads[0]["v"]}
     for letter in ("i", "k", "t", "l", "s", "y", *(letter for letter in "r" if letter in heads[0])):
-        head[letter] = [value for one in heads for value in one[letter]]
+        head[letter] = _chained([one[letter] for one in heads])
     for letter in ("q", "w"):
         if any(letter in one for one in heads):
             head[letter] = [value for one in heads for value in one.get(letter) or [""] * len(one["i"])]
     if "j" in heads[0]:
         head["j"] = {name: [value for one in heads for value in one["j"][name]] for name in heads[0]["j"]}
-    names = part[0].columns
+    names = [name for name in part[0].columns if name not in without]
     return Frame(head, {name: np.concatenate([frame.columns[name] for frame in part]) for name in names})
 
 
-def decode(body: bytes, start: int = 0) -> Iterator[tuple[Frame, int]]:
+def _chained(values: Sequence[Any]) -> Any:
+    """Values of several frames one after another: an array where all are arrays."""
+    if all(isinstance(one, np.ndarray) for one in values):
+        return np.concatenate(values)
+    return list(chain.from_iterable(values))
+
+
+def decode(body: bytes | mmap, start: int = 0) -> Iterator[tuple[Frame, int]]:
     """The whole frames of a segment, each with the place behind it; what is torn at the end is left out.
 
     Args:
@@ -343,6 +344,9 @@ def decode(body: bytes, start: int = 0) -> Iterator[tuple[Frame, int]]:
             return
         head = orjson.loads(view[start + LENGTHS.size : place])
         start = place + body_length
+        if "f" in head:
+            yield _read_rows(head, view[place:start]), start
+            continue
         columns = {}
         for name, dtype, shape in head["c"]:
             kind, size = np.dtype(dtype), 1

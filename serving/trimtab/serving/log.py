@@ -8,9 +8,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from trimtab.serving import frames
+from trimtab.serving.rows import Answered
+from trimtab.serving.singles import Singles
 from trimtab.serving.spool import SegmentWriter, size_of
 from trimtab.serving.tally import Tally, claim
 
@@ -18,15 +22,13 @@ if TYPE_CHECKING:
     from trimtab.core.schema import Schema
     from trimtab.serving.config import ServerConfig
     from trimtab.serving.metrics import Metrics
-    from trimtab.serving.rows import Answered, Plain
 
 logger = logging.getLogger(__name__)
 
 # How long answered rows gather before they are written together: a write costs more than a row.
 GATHER_SECONDS = 0.05
-# So many plain rows at most keep what they are made of. Later they would be out of the processor's cache, and with them
-# much of what answers: that costs more than all else that is done for a row here.
-PACK_ROWS = 16
+# After so many rows at most it is looked whether there is room for more.
+LOOK_ROWS = 64
 # How often the spool is measured, in seconds, and at least so many times as long as measuring takes.
 SIZE_SECONDS, SIZE_REST = 1.0, 50.0
 # What is written at once, and what may wait, at most: rows of large images are few.
@@ -57,9 +59,7 @@ class PredictionLog:
         # Feedback shares the flush settings, and its lines are synced before the call is answered.
         self.labels = SegmentWriter(self.folder / "labels", config.flush_seconds, config.flush_rows, sync=True)
         self._queue: deque[Answered] = deque()
-        self._plain: deque[Plain | None] = deque()  # until they are packed
-        self._put = self._plain.append
-        self._packed: deque[frames.Packed] = deque()
+        self._singles: dict[str, Singles] = {}  # by version
         self._room = 0  # so many rows may come before it is looked whether there is room for more
         self._privacy: dict[str, frames.Privacy] = {}
         self.full = False
@@ -81,6 +81,8 @@ class PredictionLog:
         fresh.write_text(schema.to_json())
         fresh.replace(folder / f"{version}.json")
         self._privacy[version] = frames.Privacy(schema, self.hash_key)
+        if self._limit and schema.single_input and version not in self._singles:
+            self._singles[version] = Singles(version, schema)
         row_bytes = ROW_BYTES + 8 * sum(field.size for field in schema.fields)
         if self._limit:
             self._limit = min(self._limit, max(1, QUEUE_BYTES // row_bytes))
@@ -95,37 +97,61 @@ class PredictionLog:
         self._accept(n)
         self._queue.append(row)
 
-    def append_plain(self, row: Plain) -> None:
-        """The same for one row that is numbers alone; a method of its own, for it is called most."""
+    def append_single(
+        self,
+        version: str,
+        uuid: str,
+        micros: int,
+        latency_ms: float,
+        share: int,
+        values: bytes,
+        output: Any,
+        scores: np.ndarray[Any, Any] | None,
+    ) -> None:
+        """The same for one row of numbers alone; a method of its own, for it is called most.
+
+        Args:
+            version: the version that answered, which was added.
+            uuid: the request's UUID, 36 characters.
+            micros: when it was answered, microseconds since 1970.
+            latency_ms: from the request's arrival to its answer.
+            share: percent of the traffic that the version had.
+            values: the bytes of the features, float64 [k].
+            output: label or number.
+            scores: float32 [1, c]; None for regression.
+        """
         room = self._room
         if room <= 0:  # below, where it was set to nothing while a request took its part
             if not self._has_room(1):
                 return
             room = self._room
+        single = self._singles[version]
+        said, place = (b"", output) if scores is None else (scores.tobytes(), single.places[output])
+        if len(values) != single.values or len(said) != single.scores:  # `struct` would cut it, or fill it up
+            matrix = np.frombuffer(values).reshape(1, -1)
+            self.append(Answered(version, uuid, micros, latency_ms, share, matrix, [output], scores))
+            return
         self._room = room - 1
         self._accept(1)
-        self._put(row)
+        chunk = single.chunk
+        at = chunk.rows
+        single.pack(chunk.body, at * single.size, uuid.encode(), share, micros, latency_ms, place, values, said)
+        chunk.rows = at = at + 1
+        if at == single.capacity:
+            single.renew()
 
     def _has_room(self, n: int) -> bool:
         """Whether n rows more are taken, now that as many came as had room."""
         limit = self._limit
         if not limit:
             return False
-        self._pack()
         waiting = self._tally.waiting
         # What is in one request is in memory already: alone, it is taken whatever its size.
         if self.full or (waiting and waiting + n > limit):
             self._metrics.log_dropped(n)
             return False
-        self._room = max(n, min(PACK_ROWS, limit - waiting))
+        self._room = max(n, min(LOOK_ROWS, limit - waiting))
         return True
-
-    def _pack(self) -> None:
-        """Pack the plain rows; each of two threads that do this finds an end."""
-        self._put(None)
-        rows = list(iter(self._plain.popleft, None))
-        if rows:
-            self._packed.extend(frames.pack(rows))
 
     def close(self) -> None:
         """Write what waits, finish the segments, end the thread."""
@@ -172,27 +198,46 @@ class PredictionLog:
         """
         total, waiting = 0, self._tally.waiting
         while total < waiting:
-            self._pack()
-            packed: list[frames.Packed] = []
+            rows = self._drain_singles(self._batch)
             batch: list[Answered] = []
-            rows = 0
-            while self._packed and rows < self._batch:
-                packed.append(self._packed.popleft())
-                rows += len(packed[-1].uuids)
             while self._queue and rows < self._batch:
                 batch.append(self._queue.popleft())
                 rows += len(batch[-1].outputs)
             if not rows:  # one is being taken just now
                 break
             parts: list[frames.Part] = []
-            kept = self._encode(packed, parts) + self._encode(batch, parts)
-            if rows > kept:
-                self._metrics.log_dropped(rows - kept)
-                self._tally.settle(rows - kept)
+            kept = self._encode(batch, parts)
+            lost = sum(len(one.outputs) for one in batch) - kept
+            if lost:
+                self._drop(lost)
             if parts:
                 self._write(parts, kept)
             total += rows
         return total
+
+    def _drain_singles(self, limit: int) -> int:
+        """Write single rows, so many at least where there are; returns how many rows that was."""
+        total = 0
+        for version, single in list(self._singles.items()):
+            taken = single.take(limit - total)
+            if not taken:
+                continue
+            rows = sum(len(view) for _, view in taken) // single.size
+            try:
+                parts = single.frame(taken, self._privacy[version])
+            except Exception:  # these rows must not end the log of all others
+                logger.exception("rows cannot be written and are dropped")
+                self._drop(rows)
+            else:
+                self._write(parts, rows)
+            single.free(taken)
+            total += rows
+        return total
+
+    def _drop(self, rows: int) -> None:
+        """Count rows that were accepted and are not written."""
+        self._metrics.log_dropped(rows)
+        self._tally.settle(rows)
 
     def _write(self, parts: list[frames.Part], rows: int) -> None:
         """Frames to the spool; what it does not take is counted as dropped."""
@@ -210,7 +255,7 @@ class PredictionLog:
                 self._refused = 0
         self._tally.settle(rows)
 
-    def _encode(self, batch: Sequence[Answered | frames.Packed], parts: list[frames.Part]) -> int:
+    def _encode(self, batch: Sequence[Answered], parts: list[frames.Part]) -> int:
         """Add frames of these requests; returns how many of their rows could be written."""
         if not batch:
             return 0

@@ -94,8 +94,9 @@ class Matrix:
 
     def flat(self, data: list[Any], body: bytes) -> Read | None:
         """The data of one V2 tensor [n, k], flat; None where it is something else than numbers."""
+        n = len(data) // self.width
         try:
-            return self._many(data, len(data) // self.width, {}, body)
+            return self._one(data, {}, body) if n == 1 else self._many(data, n, {}, body)
         except REFUSED:
             return None
 

@@ -36,8 +36,3 @@ class Answered(NamedTuple):
     probabilities: np.ndarray[Any, Any] | None
     request: str = ""
     trace: str = ""
-
-
-# The same of a request with one row, whose `records` are the bytes of a matrix's row of float64. It is a tuple and no
-# more, since most rows are such and a name for each of its parts costs as much as all else that is done for one.
-Plain = tuple[str, str, int, float, int, bytes, list[Any], "np.ndarray[Any, Any] | None", str, str]

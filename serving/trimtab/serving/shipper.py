@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 import os
 import select
 import signal
@@ -103,7 +104,7 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
     written, found = 0, 0
     try:
         by_version: dict[str, list[frames.Frame]] = {}
-        for frame, _ in frames.decode(path.read_bytes()):
+        for frame, _ in frames.decode(_mapped(path)):
             found += frame.rows
             by_version.setdefault(frame.head["v"], []).append(frame)
         tables = []
@@ -118,6 +119,12 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
         predictions.write_log(store, model, version, folder.name, int(path.stem), table)
         written += table.num_rows
     return written
+
+
+def _mapped(path: Path) -> bytes | mmap.mmap:
+    """A finished segment's bytes, not read into memory of our own."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
 
 
 def _ship_labels(path: Path, lines: list[bytes], model: str, folder: Path, store: Store, shipped: Shipped) -> int:

@@ -12,11 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trimtab.core import labels, predictions
-from trimtab.serving.frames import MATRIX, PROBABILITIES, Frame, join, matrix_names
+from trimtab.serving.frames import MATRIX, PROBABILITIES, Frame, alike, join, matrix_names
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
 
+# Rows of a matrix that are turned at a time: so many are in the processor's cache meanwhile.
+TURNED_ROWS = 512
 # Columns of a request's own, by their letter in a frame's head.
 _OF_REQUEST = {"_latency_ms": "l", "_share": "s", "_request": "q", "_trace": "w"}
 
@@ -33,21 +35,28 @@ def log_table(frames: Sequence[Frame], schema: Schema) -> pa.Table:
         ValueError: a frame is not what the schema says.
     """
     target = predictions.log_schema(schema)
-    tables = [pa.Table.from_arrays(list(_arrays(frame, schema, target)), schema=target) for frame in join(frames)]
+    tables = []
+    for part in alike(frames):
+        matrix = _matrix(part, schema)
+        arrays = _arrays(join(part, [MATRIX] if matrix else []), matrix, schema, target)
+        tables.append(pa.Table.from_arrays(list(arrays), schema=target))
     return pa.concat_tables(tables)
 
 
-def _arrays(frame: Frame, schema: Schema, target: pa.Schema) -> Iterator[pa.Array]:
+Matrix = dict[str, np.ndarray[Any, Any]]
+
+
+def _arrays(frame: Frame, matrix: Matrix, schema: Schema, target: pa.Schema) -> Iterator[pa.Array]:
     head, columns = frame
     counts = np.array(head["k"])
     requests = pa.array(np.repeat(np.arange(len(counts)), counts))  # which of them each row came with
-    fields, matrix = {field.name for field in schema.fields}, _matrix(frame, schema)
+    fields = {field.name for field in schema.fields}
     for column in target:
         name, kind = column.name, column.type
         if name in fields:
             yield _field(frame, name, kind, matrix)
         elif name == "_id":
-            yield _ids(pa.array(head["i"]).take(requests), counts)
+            yield _ids(pa.array(head["i"]).cast(pa.string()).take(requests), counts)
         elif name == "_time":
             yield pa.array(head["t"], pa.int64()).take(requests).cast(kind)
         elif name == "_probabilities":
@@ -65,15 +74,24 @@ def _ids(uuids: pa.Array, counts: np.ndarray[Any, Any]) -> pa.Array:
     return pc.binary_join_element_wise(uuids, pa.array(places).cast(pa.string()), "-")
 
 
-def _matrix(frame: Frame, schema: Schema) -> dict[str, np.ndarray[Any, Any]]:
-    """The columns of the frame's matrix by the names of their fields."""
-    if MATRIX not in frame.columns or MATRIX in schema.by_name:
+def _matrix(part: Sequence[Frame], schema: Schema) -> Matrix:
+    """The columns of the frames' matrices by the names of their fields, float64 [n]."""
+    if MATRIX not in part[0].columns or MATRIX in schema.by_name:
         return {}
-    columns = np.ascontiguousarray(frame.columns[MATRIX].T, np.float64)
-    return dict(zip(matrix_names(schema), columns, strict=True))
+    names = matrix_names(schema)
+    turned, start = np.empty((len(names), sum(frame.rows for frame in part))), 0
+    for frame in part:
+        rows = frame.columns[MATRIX]
+        if rows.shape != (frame.rows, len(names)):
+            raise ValueError(f"a matrix {list(rows.shape)}, not [{frame.rows}, {len(names)}]")
+        for at in range(0, len(rows), TURNED_ROWS):
+            piece = rows[at : at + TURNED_ROWS]
+            turned[:, start : start + len(piece)] = piece.T
+            start += len(piece)
+    return dict(zip(names, turned, strict=True))
 
 
-def _field(frame: Frame, name: str, kind: pa.DataType, matrix: dict[str, np.ndarray[Any, Any]]) -> pa.Array:
+def _field(frame: Frame, name: str, kind: pa.DataType, matrix: Matrix) -> pa.Array:
     """One field of the frame's rows; null where the request left it out."""
     columns = frame.columns
     if name in matrix:
@@ -91,6 +109,8 @@ def _field(frame: Frame, name: str, kind: pa.DataType, matrix: dict[str, np.ndar
 def _numbers(values: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
     """A column of numbers; NaN is null."""
     dense = np.ascontiguousarray(values, np.float64)
+    if pa.types.is_float64(kind) and not np.isnan(np.min(dense, initial=0.0)):  # as nearly always
+        return pa.Array.from_buffers(kind, len(dense), [None, pa.py_buffer(dense)], 0)
     return pa.array(dense, from_pandas=True).cast(kind)
 
 
@@ -111,8 +131,10 @@ def _typed(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, type=kind)
 
 
-def _told(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _told(values: list[Any] | np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
     """What requests said of themselves; an empty text is null."""
+    if isinstance(values, np.ndarray):
+        return pa.array(values).cast(kind)
     return pa.array([value or None for value in values] if pa.types.is_string(kind) else values, type=kind)
 
 
