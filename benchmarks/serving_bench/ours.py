@@ -32,10 +32,10 @@ SCHEMAS = {
         target=Target(name="digit", kind="category", classes=CLASSES),
     ),
 }
-# The same server without a prediction log (no row may wait in memory): what the log costs is the difference.
-WITHOUT_LOG = """import functools, sys
+# The same server with another queue for the prediction log: without one where no row may wait.
+WITH_QUEUE = """import functools, sys
 from trimtab.serving import config
-config.ServerConfig = functools.partial(config.ServerConfig, queue_rows=0)
+config.ServerConfig = functools.partial(config.ServerConfig, queue_rows={rows})
 from trimtab.cli.app import main
 sys.argv[0] = "trimtab"
 sys.exit(main())
@@ -86,11 +86,15 @@ class Place:
         return name
 
     @contextlib.contextmanager
-    def serve(self, name: str, *options: str, log: bool = True, row: str = "", label: str = "") -> Iterator[Server]:
-        """`trimtab serve` with keys asked for; validation, metrics and prediction log are always on."""
+    def serve(
+        self, name: str, *options: str, queue: int | None = None, row: str = "", label: str = ""
+    ) -> Iterator[Server]:
+        """`trimtab serve` with keys asked for; validation and metrics are always on, and so is the prediction log,
+        unless its `queue` is to have no rows.
+        """
         port, metrics = free_ports(2)
         binary = Path(sys.executable).with_name("trimtab")
-        start = [str(binary)] if log else [sys.executable, "-c", WITHOUT_LOG]
+        start = [str(binary)] if queue is None else [sys.executable, "-c", WITH_QUEUE.format(rows=queue)]
         command = [*start, "serve", name, "--require-key", "--port", str(port), *options]
         command += ["--metrics-port", str(metrics)]
         requests = [row] if row else v1(one_row(), name, self.headers)
