@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -20,14 +21,15 @@ from trimtab.core import predictions
 from trimtab.core.errors import StoreError
 from trimtab.core.ids import uuid7
 from trimtab.core.schema import Field
+from trimtab.serving import shipper
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
 from trimtab.serving.rows import Answered
-from trimtab.serving.shipper import Shipped, ship_all
+from trimtab.serving.shipper import Shipped, ship_all, ship_folder
 from trimtab.serving.singles import Singles
 from trimtab.serving.spool import SegmentWriter, finished, held, read_lines
-from trimtab.serving.tally import lost_rows
+from trimtab.serving.tally import claim, lost_rows
 
 MICROS = 1_795_255_980_000_000  # 2026-11-21T10:13:00Z
 VERSION = "v1-00000000"
@@ -172,6 +174,49 @@ def test_single_rows_that_cannot_be_written_do_not_end_the_log(
     log.close()
     assert (count(metrics, "spooled"), count(metrics, "dropped")) == (1, 1)
     assert lost_rows(log.folder) == 0
+
+
+def test_a_damaged_segment_of_single_rows_is_set_aside_and_the_others_are_shipped(
+    config: ServerConfig, metrics: Metrics, store: Any
+) -> None:
+    log = _log(config, metrics, replace(NUMBERS, target=MIXED.target))
+    labelled = (*single()[:6], "no", np.zeros((1, 2), np.float32))
+    log.append_single(*labelled)
+    log._drain()
+    log._log.finish()
+    log.append_single(*labelled)
+    log.close()
+    first, _ = finished(log.folder / "log")
+    body = first.read_bytes()
+    assert body.count(bytes(40)) == 1  # the place of the label, and the features
+    first.write_bytes(body.replace(bytes(40), b"\xff" * 8 + bytes(32)))
+    shipped = Shipped()
+    ship_all(config.home, config.name, "digits", store, shipped)
+    assert (shipped.written, shipped.dropped) == (1, 1)
+    assert [path.name for path in (config.home / "bad").iterdir()] == [f"{config.name}-log-{first.name}"]
+
+
+def test_a_server_that_dies_while_another_folder_is_shipped_has_its_loss_counted(
+    config: ServerConfig, metrics: Metrics, store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (_log(replace(config, name=name), metrics, NUMBERS) for name in ("a", "b"))
+    first.append_single(*single())
+    first.close()
+    second._tally.accept(7)
+    lock = (second.folder / "owner.lock").open("ab")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    original = ship_folder
+
+    def ship(folder: Path, *given: Any, **more: Any) -> None:
+        """The second one is killed while the first one's folder is shipped."""
+        if folder == first.folder:
+            lock.close()
+        original(folder, *given, **more)
+
+    monkeypatch.setattr(shipper, "ship_folder", ship)
+    ship_all(config.home, "c", "digits", store, Shipped())
+    assert not second.folder.exists()
+    assert claim(config.home) == {"b": 7}
 
 
 def test_a_spool_that_fills_while_a_request_is_taken_stops_those_behind_it(

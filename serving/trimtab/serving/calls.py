@@ -40,7 +40,8 @@ class Decoded(NamedTuple):
     Attributes:
         tensors: the graph's inputs, n rows each.
         n: number of rows, at least one.
-        records: the rows as received and typed, for the log: objects, columns or a matrix (see `rows.Answered`).
+        records: the rows as received and typed, for the log: objects, columns or a matrix (see `rows.Answered`), of one
+            row of a matrix the bytes of its float64.
         wanted: what the answer shall hold; each protocol's own.
     """
 

@@ -151,13 +151,15 @@ def _read_rows(head: dict[str, Any], body: bytes | memoryview) -> Frame:
     """Packed rows as any other frame, what came with each request as arrays.
 
     Raises:
-        ValueError: the body is not of whole rows.
+        ValueError: the body is not of whole rows, or a label is none of the classes.
     """
     rows = np.frombuffer(body, np.dtype([(name, dtype, *map(tuple, shape)) for name, dtype, *shape in head["f"]]))
     told: dict[str, Any] = {letter: rows[letter] for letter in "itlsy"}
-    told |= {"v": head["v"], "k": np.ones(len(rows), np.int64)}
+    told |= {"v": head["v"], "k": np.ones(len(rows), np.int64), "j": {}}
     columns = {MATRIX: rows["x"]}
     if head["z"]:
+        if not ((rows["y"] >= 0) & (rows["y"] < len(head["z"]))).all():
+            raise ValueError(f"a label is none of the {len(head['z'])} classes")
         told["y"] = np.array(head["z"], object)[rows["y"]]
         columns[PROBABILITIES] = rows["p"]
     return Frame(told, columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import threading
 import time
 from collections import deque
@@ -125,20 +126,22 @@ class PredictionLog:
             if not self._has_room(1):
                 return
             room = self._room
-        single = self._singles[version]
-        said, place = (b"", output) if scores is None else (scores.tobytes(), single.places[output])
-        if len(values) != single.values or len(said) != single.scores:  # `struct` would cut it, or fill it up
+        try:
+            single = self._singles[version]
+            said, place = (b"", output) if scores is None else (scores.tobytes(), single.places[output])
+            if len(values) != single.values or len(said) != single.scores:
+                raise ValueError("`struct` would cut it, or fill it up")
+            chunk, at = single.chunk, single.chunk.rows
+            if at == single.capacity:
+                chunk, at = single.renew(), 0
+            single.pack(chunk.body, at * single.size, uuid.encode(), share, micros, latency_ms, place, values, said)
+        except (struct.error, KeyError, ValueError):  # an odd row goes the other way, and fails no answer
             matrix = np.frombuffer(values).reshape(1, -1)
             self.append(Answered(version, uuid, micros, latency_ms, share, matrix, [output], scores))
             return
         self._room = room - 1
-        self._accept(1)
-        chunk = single.chunk
-        at = chunk.rows
-        single.pack(chunk.body, at * single.size, uuid.encode(), share, micros, latency_ms, place, values, said)
-        chunk.rows = at = at + 1
-        if at == single.capacity:
-            single.renew()
+        self._accept(1)  # before the thread can see the row
+        chunk.rows = at + 1
 
     def _has_room(self, n: int) -> bool:
         """Whether n rows more are taken, now that as many came as had room."""

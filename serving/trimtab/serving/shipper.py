@@ -71,6 +71,8 @@ def ship_all(home: Path, own: str, model: str, store: Store, shipped: Shipped, *
             if not mine:
                 continue
             with held(folder / "owner.lock") as dead:
+                if dead:
+                    tally.leave(folder)  # it may have died since they were counted
                 if dead or folder.name.startswith(own):
                     whole = dead or (last and folder.name == own)
                     ship_folder(folder, model, store, shipped, abandoned=whole)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from trimtab.core.schema import Schema
     from trimtab.serving.frames import Part, Privacy
 
-# Bytes of a chunk, about: few enough that one that is filled again is still in the processor's cache.
+# Bytes of a chunk, about.
 CHUNK_BYTES = 64_000
 # So many chunks at most are kept to be filled again.
 SPARE = 32
@@ -76,16 +76,18 @@ class Singles:
         self.capacity = max(1, CHUNK_BYTES // self.size)
         self._spare: deque[bytearray] = deque(maxlen=SPARE)
         self._chunks: deque[Chunk] = deque()
-        self.renew()
+        self.chunk = Chunk(bytearray())  # a version that is never asked takes no memory
+        self.chunk.rows = self.capacity
 
-    def renew(self) -> None:
-        """Another chunk is to be filled; called on the event loop."""
+    def renew(self) -> Chunk:
+        """Another chunk to be filled, since the last one is full; called on the event loop."""
         try:
             body = self._spare.popleft()
         except IndexError:
             body = bytearray(self.capacity * self.size)
-        self.chunk = Chunk(body)
-        self._chunks.append(self.chunk)
+        self.chunk = chunk = Chunk(body)
+        self._chunks.append(chunk)
+        return chunk
 
     def take(self, rows: int) -> list[tuple[Chunk, memoryview]]:
         """What is new, so many rows at least where there are; called by the writing thread.
@@ -93,6 +95,8 @@ class Singles:
         To be given to `free` when it is written.
         """
         found: list[tuple[Chunk, memoryview]] = []
+        if rows <= 0:
+            return found
         while rows > 0 and self._chunks:
             chunk = self._chunks[0]
             known = chunk.rows
@@ -103,7 +107,7 @@ class Singles:
             if known < self.capacity:
                 break
             self._chunks.popleft()
-        if not found:  # a version that is not asked keeps nothing
+        if not found:  # a version that is not asked any more keeps no more than the last one
             self._spare.clear()
         return found
 
