@@ -38,6 +38,8 @@ class Load:
         warm: seconds before that.
         rate: requests a second whatever the answers do (open loop); 0: each connection asks as soon as it was
             answered (closed loop).
+        awake: look for answers all the while, where the generator has a processor of its own (see `awaited`); for a
+            server that can use but one.
     """
 
     port: int
@@ -46,6 +48,7 @@ class Load:
     seconds: float = 3.0
     warm: float = 0.3
     rate: float = 0.0
+    awake: bool = False
 
 
 @dataclass
@@ -287,17 +290,17 @@ def settle() -> bool:
 
 def main() -> None:
     load = Load(**json.loads(sys.stdin.readline()))
-    alone = settle()
+    awake = settle() and load.awake
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(29, 1000, 0, 0, 0)  # PR_SET_TIMERSLACK: wake within 1 µs of what was asked
     requests = [one.encode("latin-1") for one in load.requests]
     connections = [Connection(load.port) for _ in range(load.connections)]
     if load.warm:
-        closed(connections, load.warm, requests, alone)
+        closed(connections, load.warm, requests, awake)
     print("ready", flush=True)
     sys.stdin.readline()
     wall, cpu = time.perf_counter(), time.process_time()
-    ask = partial(opened, load) if load.rate else partial(closed, seconds=load.seconds, awake=alone)
+    ask = partial(opened, load) if load.rate else partial(closed, seconds=load.seconds, awake=awake)
     seen = ask(connections, requests=requests)
     wall = time.perf_counter() - wall if load.rate else load.seconds
     print(json.dumps(report(seen, wall, time.process_time() - cpu)), flush=True)

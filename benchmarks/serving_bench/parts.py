@@ -117,7 +117,7 @@ def cpu(run: Run) -> Facts:
         under(mine, Load(0, [], 8, 0.5))
         first = drained(mine)
         idle = idling([bare, mine, *theirs.values()])
-        found = interleaved(run, Load(0, [], 8, run.seconds), cases)
+        found = interleaved(run, Load(0, [], 8, run.seconds, awake=True), cases)
         shipped = drained(mine, first)
     base = found["bare V1"]
     over = {name: ratios(rows, base, "cpu_us") for name, rows in found.items() if name.startswith("trimtab")}
@@ -212,7 +212,7 @@ def log(run: Run) -> Facts:
     name = place.promote("mlp", graph.read_bytes())
     often = ("--flush-seconds", "0.5")  # what is logged is shipped while it is measured, not afterwards
     found: dict[str, list[Facts]] = {"log on": [], "log off": []}
-    load = Load(0, [], 8, run.seconds)
+    load = Load(0, [], 8, run.seconds, awake=True)
     for turn in range(max(LOG_TURNS, run.repeats)):
         # Both are started in the same way, for that has a part in where memory lies.
         with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socketserver
 import subprocess
 import sys
@@ -70,14 +71,24 @@ def sent(server: Scripted, *paths: str, **options: Any) -> dict[str, Any]:
     ).measure()
 
 
-def test_every_answer_counts_once(scripted: Scripted) -> None:
-    facts = sent(scripted, "/plain", "/chunked", "/pieces")
+@pytest.mark.parametrize("awake", [False, True])
+def test_every_answer_counts_once(scripted: Scripted, awake: bool) -> None:
+    facts = sent(scripted, "/plain", "/chunked", "/pieces", awake=awake)
     assert facts["statuses"] == {"200": len(scripted.seen)}
     assert set(scripted.seen) == {b"body 0", b"body 1", b"body 2"}
     # Answers after the end are no part of the rate, at most one a connection.
     assert 0 < facts["requests"] <= len(scripted.seen) <= facts["requests"] + 3
     assert facts["rps"] == pytest.approx(facts["requests"] / 0.3, abs=0.06)
     assert 0 < facts["p50_ms"] <= facts["p99_ms"] <= facts["max_ms"]
+    assert facts["client_cpu_s"] < 0.3  # looking in vain is no work
+
+
+def test_who_stays_awake_gives_up_like_who_sleeps() -> None:
+    with select.epoll() as poll:
+        assert load.awaited(poll, awake=False, limit=0.01) == ([], 0)
+        ready, vain = load.awaited(poll, awake=True, limit=0.01)
+    assert ready == []
+    assert vain > 0
 
 
 def test_refusals_and_lost_connections_are_told(scripted: Scripted) -> None:
