@@ -38,8 +38,8 @@ class Load:
         warm: seconds before that.
         rate: requests a second whatever the answers do (open loop); 0: each connection asks as soon as it was
             answered (closed loop).
-        awake: look for answers all the while, where the generator has a processor of its own (see `awaited`); for a
-            server that can use but one.
+        awake: look for answers all the while, where the generator has a processor of its own (see `awaited`); not for
+            servers that could use that processor.
     """
 
     port: int
@@ -268,6 +268,7 @@ def report(seen: Tally, wall: float, cpu: float) -> dict[str, Any]:
         "p99_ms": percentile(ordered, 0.99),
         "max_ms": percentile(ordered, 1.0),
         "sent_late_p99_ms": percentile(late, 0.99) if late else 0.0,
+        "looked_in_vain": seen.vain,
         "client_cpu_s": round(max(0.0, cpu - seen.vain * looking()), 3),
     }
 

@@ -117,7 +117,7 @@ def cpu(run: Run) -> Facts:
         under(mine, Load(0, [], 8, 0.5))
         first = drained(mine)
         idle = idling([bare, mine, *theirs.values()])
-        found = interleaved(run, Load(0, [], 8, run.seconds, awake=True), cases)
+        found = interleaved(run, Load(0, [], 8, run.seconds), cases)
         shipped = drained(mine, first)
     base = found["bare V1"]
     over = {name: ratios(rows, base, "cpu_us") for name, rows in found.items() if name.startswith("trimtab")}

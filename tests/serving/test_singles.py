@@ -33,12 +33,26 @@ class Taking(PredictionLog):
     def __init__(self, rows: Singles) -> None:
         self._singles, self._room, self.accepted = {"v": rows}, 1_000_000, 0
         self._queue: deque[Answered] = deque()
+        self.chunks: list[singles.Chunk] = []
         accept: Any = self.count
         self._accept = accept
 
     def count(self, n: int) -> None:
-        """In place of the tally."""
+        """In place of the tally, which must know of a row before the writing thread can see it."""
+        assert self.accepted == self.visible
         self.accepted += n
+
+    @property
+    def visible(self) -> int:
+        """How many rows there are for the writing thread."""
+        return len(self._queue) + sum(len(rows) for rows in self.seen())
+
+    def seen(self) -> list[range]:
+        """The rows of each chunk that was ever filled."""
+        chunk = self._singles["v"].chunk
+        if chunk.body and chunk not in self.chunks:
+            self.chunks.append(chunk)
+        return [range(one.rows) for one in self.chunks]
 
     def put(self, row: Answered) -> None:
         """A row as `Exchange.record` hands it over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import sys
@@ -21,7 +22,7 @@ from trimtab.core import predictions
 from trimtab.core.errors import StoreError
 from trimtab.core.ids import uuid7
 from trimtab.core.schema import Field
-from trimtab.serving import shipper
+from trimtab.serving import frames, shipper
 from trimtab.serving.config import ServerConfig
 from trimtab.serving.log import PredictionLog
 from trimtab.serving.metrics import Metrics
@@ -176,24 +177,43 @@ def test_single_rows_that_cannot_be_written_do_not_end_the_log(
     assert lost_rows(log.folder) == 0
 
 
-def test_a_damaged_segment_of_single_rows_is_set_aside_and_the_others_are_shipped(
-    config: ServerConfig, metrics: Metrics, store: Any
+def test_whatever_bit_of_single_rows_is_damaged_the_other_segments_are_shipped(
+    config: ServerConfig, metrics: Metrics, store: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = _log(config, metrics, replace(NUMBERS, target=MIXED.target))
     labelled = (*single()[:6], "no", np.zeros((1, 2), np.float32))
     log.append_single(*labelled)
-    log._drain()
-    log._log.finish()
-    log.append_single(*labelled)
     log.close()
-    first, _ = finished(log.folder / "log")
-    body = first.read_bytes()
-    assert body.count(bytes(40)) == 1  # the place of the label, and the features
-    first.write_bytes(body.replace(bytes(40), b"\xff" * 8 + bytes(32)))
+    (segment,) = finished(log.folder / "log")
+    body, places = segment.read_bytes(), range(frames.LENGTHS.size, segment.stat().st_size)
+    segment.unlink()
+    caplog.set_level(logging.CRITICAL)
+    for n, place in enumerate(places):
+        for bit in (0, 4, 7):
+            damaged = body[:place] + bytes([body[place] ^ 1 << bit]) + body[place + 1 :]
+            (log.folder / "log" / f"{3 * n + bit % 3:08d}.done").write_bytes(damaged)
+    whole = log.folder / "log" / "99999999.done"
+    whole.write_bytes(body)
     shipped = Shipped()
-    ship_all(config.home, config.name, "digits", store, shipped)
-    assert (shipped.written, shipped.dropped) == (1, 1)
-    assert [path.name for path in (config.home / "bad").iterdir()] == [f"{config.name}-log-{first.name}"]
+    ship_folder(log.folder, "digits", store, shipped, abandoned=False)
+    assert finished(log.folder / "log") == []
+    assert shipped.dropped == len(list((config.home / "bad").iterdir())) > 0
+    keys = list(predictions.list_files(store, "digits", VERSION))
+    assert [key for key in keys if key.endswith("-99999999.parquet")]
+
+
+def test_a_damaged_write_does_not_keep_a_dead_servers_loss_from_being_counted(
+    config: ServerConfig, metrics: Metrics
+) -> None:
+    log = _log(config, metrics, NUMBERS)
+    log.append_single(*single())
+    log._drain()
+    log._tally.accept(3)
+    (segment,) = finished(log.folder / "log", abandoned=True)
+    whole = segment.read_bytes()
+    segment.write_bytes(whole.replace(b'"<i4"', b'",i4"'))  # numpy's own reader of types fails with a SyntaxError
+    assert lost_rows(log.folder) == 3
+    log.close()
 
 
 def test_a_server_that_dies_while_another_folder_is_shipped_has_its_loss_counted(

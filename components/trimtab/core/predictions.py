@@ -85,9 +85,19 @@ def write_log(store: Store, model: str, version: str, server: str, n: int, table
         DataError: the table is empty or spans hours.
         StoreError: the store did not take it.
     """
-    key = f"predictions/{model}/{version}/{_hour(table, '_time')}/{server}-{n:08d}.parquet"
-    store.create(key, to_parquet(table))
+    key, body = log_file(model, version, server, n, table)
+    store.create(key, body)
     return key
+
+
+def log_file(model: str, version: str, server: str, n: int, table: pa.Table) -> tuple[str, bytes]:
+    """Key and bytes of what `write_log` writes.
+
+    Raises:
+        DataError: the table is empty or spans hours.
+        OverflowError: a time is none that a calendar has.
+    """
+    return f"predictions/{model}/{version}/{_hour(table, '_time')}/{server}-{n:08d}.parquet", to_parquet(table)
 
 
 def list_files(store: Store, model: str, version: str, after: str | None = None) -> Iterator[str]:

@@ -135,7 +135,7 @@ class PredictionLog:
             if at == single.capacity:
                 chunk, at = single.renew(), 0
             single.pack(chunk.body, at * single.size, uuid.encode(), share, micros, latency_ms, place, values, said)
-        except (struct.error, KeyError, ValueError):  # an odd row goes the other way, and fails no answer
+        except (struct.error, KeyError, ValueError):  # an odd row goes the other way
             matrix = np.frombuffer(values).reshape(1, -1)
             self.append(Answered(version, uuid, micros, latency_ms, share, matrix, [output], scores))
             return

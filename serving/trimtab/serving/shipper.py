@@ -103,24 +103,26 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
     from trimtab.core.schema import Schema
     from trimtab.serving.tables import log_table
 
-    written, found = 0, 0
+    found = 0
     try:
         by_version: dict[str, list[frames.Frame]] = {}
         for frame, _ in frames.decode(_mapped(path)):
             found += frame.rows
             by_version.setdefault(frame.head["v"], []).append(frame)
-        tables = []
+        files: list[tuple[str, bytes]] = []
         for version, part in by_version.items():
             schema = Schema.from_json((folder / "schemas" / f"{version}.json").read_bytes())
-            tables += [(version, table) for table in predictions.split_hours(log_table(part, schema))]
-    except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are ValueErrors and TypeErrors
+            tables = predictions.split_hours(log_table(part, schema))
+            files += [predictions.log_file(model, version, folder.name, int(path.stem), table) for table in tables]
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (damaged bytes can mean anything, and must not hold up the others)
         shipped.dropped += max(1, found)
         _set_aside(path, folder, error)
         return 0
-    for version, table in tables:
-        predictions.write_log(store, model, version, folder.name, int(path.stem), table)
-        written += table.num_rows
-    return written
+    for key, body in files:
+        store.create(key, body)
+    return found
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
