@@ -82,7 +82,7 @@ def test_every_answer_counts_once(scripted: Scripted, awake: bool) -> None:
     assert facts["rps"] == pytest.approx(facts["requests"] / 0.3, abs=0.06)
     assert 0 < facts["p50_ms"] <= facts["p99_ms"] <= facts["max_ms"]
     assert (facts["looked_in_vain"] > 0) == (awake and len(os.sched_getaffinity(0)) > 1)
-    assert 0 < facts["client_cpu_s"] < 0.3  # looking in vain is no work
+    assert facts["client_cpu_s"] < 0.3  # looking in vain is no work
 
 
 def test_who_stays_awake_gives_up_like_who_sleeps() -> None:

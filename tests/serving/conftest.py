@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from tests.serving.bundles import Place, Running, running
 
+from trimtab.serving.config import ServerConfig
+from trimtab.serving.metrics import Metrics
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
@@ -45,3 +48,14 @@ def churn(shared: Place) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def token(shared: Place, digits: Running) -> str:
     return shared.settings.token_file.read_text().strip()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ServerConfig:
+    spool, store = tmp_path / "spool", (tmp_path / "store").as_uri()
+    return ServerConfig("digits", store, spool, tmp_path / "trusted", tmp_path / "tokens", flush_seconds=60)
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("digits")
