@@ -24,7 +24,7 @@ from trimtab.core.tokens import ensure_token
 CLASSES = tuple("0123456789")
 SCHEMAS = {
     "mlp": Schema(
-        fields=tuple(Field(name=f"x{i}", kind="number") for i in range(models.MLP[0])),
+        fields=tuple(Field(name=f"x{i}", kind="number", dtype="float32") for i in range(models.MLP[0])),
         target=Target(name="digit", kind="category", classes=CLASSES),
     ),
     "resnet": Schema(

@@ -124,6 +124,8 @@ def test_a_regression_from_parquet_with_images(tmp_path: Path) -> None:
             "flag": [i % 2 == 0 for i in range(rows)],
             "weird": [{"a": i} for i in range(rows)],
             "broken": [float("inf") if i == 3 else 1.0 * i for i in range(rows)],
+            "length": pa.array([i % 7 / 10 for i in range(rows)], pa.float32()),
+            "width": [i % 5 / 10 for i in range(rows)],
             "weight": [i * 1.5 for i in range(rows)],
         }
     )
@@ -131,7 +133,9 @@ def test_a_regression_from_parquet_with_images(tmp_path: Path) -> None:
     pq.write_table(table, path)
     project = starter(tmp_path, path)
     assert (project.task.kind, project.task.target, project.metric) == ("regression", "weight", "mae")
-    assert {n: f.kind for n, f in project.fields.items()} == {"pixels": "image", "when": "time", "flag": "category"}
+    kinds = {"pixels": "image", "when": "time", "flag": "category", "length": "number", "width": "number"}
+    assert {n: f.kind for n, f in project.fields.items()} == kinds
+    assert [project.fields[name].dtype for name in ("length", "width")] == ["float32", "float64"]
     assert project.fields["pixels"].shape == (4, 4)
     assert "cnn" in project.candidates
     text = (tmp_path / "project.yaml").read_text()

@@ -278,6 +278,8 @@ def test_private_fields_and_the_log() -> None:
         ({"name": "x", "kind": "image", "shape": (2.5, 3)}, "shape"),
         ({"name": "x", "kind": "category", "categories": "abc"}, "categories"),
         ({"name": "x", "kind": "text", "private": "yes"}, "private"),
+        ({"name": "x", "kind": "number", "dtype": "float16"}, "dtype.*float64, float32"),
+        ({"name": "x", "kind": "category", "dtype": "float32"}, "numbers"),
     ],
 )
 def test_fields_that_make_no_sense(settings: dict[str, Any], word: str) -> None:
@@ -304,6 +306,17 @@ def test_the_key_names_the_id_field_and_a_copy_forgets_what_was_derived() -> Non
     assert Schema.from_json(schema.to_json()) == schema
 
 
+def test_a_number_says_in_which_type_it_is_kept() -> None:
+    fields = (Field(name="a", kind="number", dtype="float32"), Field(name="b", kind="number"))
+    schema = Schema(fields=fields, target=Target(name="y", kind="number"))
+    assert [one.get("dtype") for one in schema.to_facts()["fields"]] == ["float32", None]
+    assert Schema.from_json(schema.to_json()) == TypeAdapter(Schema).validate_python(schema.to_facts()) == schema
+    for logged in (False, True):
+        assert [str(one.type) for one in schema.arrow_fields(logged=logged)] == ["float", "double"]
+    hashed = replace(schema, fields=(replace(fields[0], private="hash"),))
+    assert [str(one.type) for one in hashed.arrow_fields(logged=True)] == ["string"]
+
+
 def test_a_schema_s_json_is_strict_and_the_same_as_pydantic_s() -> None:
     """A project file is read by pydantic, a bundle's schema is not: both give the same, to the byte."""
     field = {"name": "x", "kind": "image", "shape": [2, 3], "range": [0, 16], "example": [[1, 2, 3], [4, 5, 6]]}
@@ -311,7 +324,9 @@ def test_a_schema_s_json_is_strict_and_the_same_as_pydantic_s() -> None:
              "target": {"name": "y", "kind": "category", "classes": [1, 2.5]}, "ignored": ["old"]}  # fmt: skip
     schema = Schema.from_facts(whole)
     assert schema == TypeAdapter(Schema).validate_python(whole)
-    assert schema.to_facts() == TypeAdapter(Schema).dump_python(schema, mode="json")
+    facts = TypeAdapter(Schema).dump_python(schema, mode="json")
+    assert [one.pop("dtype") for one in facts["fields"]] == ["float64"] * 2  # which goes without saying
+    assert schema.to_facts() == facts
     assert json.dumps(schema.to_facts()["fields"][0]["range"]) == "[0.0, 16.0]"
     assert (schema.fields[1].categories, schema.target.classes) == (("a", "1"), ("1", "2.5"))
     for wrong, word in [

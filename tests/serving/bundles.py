@@ -56,7 +56,16 @@ PHOTO = Schema(
     target=Target(name="fruit", kind="category", classes=("apple", "lime", "plum")),
 )
 HIDDEN = replace(NUMBERS, fields=(*NUMBERS.fields, Field(name="who", kind="id", private="hash")))
-SCHEMAS = {"digits": DIGITS, "numbers": NUMBERS, "mixed": MIXED, "hidden": HIDDEN, "heavy": NUMBERS, "photo": PHOTO}
+NARROW = replace(NUMBERS, fields=tuple(replace(one, dtype="float32") for one in NUMBERS.fields))
+SCHEMAS = {
+    "digits": DIGITS,
+    "numbers": NUMBERS,
+    "narrow": NARROW,
+    "mixed": MIXED,
+    "hidden": HIDDEN,
+    "heavy": NUMBERS,
+    "photo": PHOTO,
+}
 
 
 def write_bundle(folder: Path, kind: str, seed: int = 0, wrong: bool = False, card: bool = False) -> None:
@@ -123,7 +132,7 @@ def _rows(kind: str, rng: np.random.Generator, n: int) -> dict[str, Any]:
     if kind == "photo":
         photos = rng.uniform(0, 255, (n, 6, 4, 3)).astype(np.float32)
         return {"photo": photos, "weight": rng.uniform(5, 300, (n, 1)).astype(np.float32)}
-    if kind in {"numbers", "hidden", "heavy"}:
+    if kind in {"numbers", "narrow", "hidden", "heavy"}:
         rows = rng.normal(size=(n, 4)).astype(np.float32)
         rows[0, 3] = np.nan
         return {"input": rows}

@@ -133,6 +133,7 @@ def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], weights: lis
 GRAPHS = {
     "digits": _digits,
     "numbers": _numbers,
+    "narrow": _numbers,
     "mixed": _mixed,
     "hidden": _numbers,
     "heavy": _heavy,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.serving.bundles import MIXED, NUMBERS
+from tests.serving.bundles import MIXED, NARROW, NUMBERS
 from tests.serving.test_frames import MICROS, NUMBER, SECRET
 
 from trimtab.core.ids import uuid7
@@ -25,6 +25,11 @@ from trimtab.serving.tables import log_table
 CLASSED = replace(NUMBERS, target=MIXED.target)
 # Numbers alone are features; what else belongs to a row is left out by who asks so.
 BESIDE = replace(CLASSED, fields=(*NUMBERS.fields, Field(name="who", kind="id"), Field(name="seen", kind="time")))
+
+
+def narrow(schema: Schema, names: str) -> Schema:
+    """The same with some fields in float32."""
+    return replace(schema, fields=tuple(replace(f, dtype="float32") if f.name in names else f for f in schema.fields))
 
 
 class Taking(PredictionLog):
@@ -56,7 +61,7 @@ class Taking(PredictionLog):
 
     def put(self, row: Answered) -> None:
         """A row as `Exchange.record` hands it over."""
-        values = np.asarray(row.records).tobytes()
+        values = np.asarray(row.records).astype(self._singles["v"].dtype).tobytes()
         told = row.uuid, row.micros, row.latency_ms, row.share
         self.append_single(row.version, *told, values, row.outputs[0], row.probabilities)
 
@@ -86,7 +91,11 @@ def written(rows: Singles, privacy: Privacy, at_least: int = 1_000_000) -> bytes
     st.sets(st.integers(0, 30)),
 )
 @settings(deadline=None, max_examples=40)
-@pytest.mark.parametrize("schema", [NUMBERS, CLASSED, BESIDE, SECRET], ids=["value", "label", "beside", "private"])
+@pytest.mark.parametrize(
+    "schema",
+    [NUMBERS, CLASSED, BESIDE, SECRET, NARROW, narrow(CLASSED, "ad")],
+    ids=["value", "label", "beside", "private", "float32", "some float32"],
+)
 def test_packed_rows_give_the_same_table(
     schema: Schema, values: list[tuple[float | None, float | None, int]], capacity: int, visits: set[int]
 ) -> None:

@@ -93,6 +93,12 @@ class Field:
     private: Literal["", "drop", "hash"] = field(
         default="", metadata={"description": "never in log, reports or page: dropped, or kept as a keyed hash"}
     )
+    dtype: Literal["float64", "float32"] = field(
+        default="float64",
+        metadata={
+            "description": "how a number is kept in datasets and in the log; the model takes `float32` in any case"
+        },
+    )
     description: str = field(default="", metadata={"description": "what it means, in words"})
     example: float | int | str | list[Any] | None = field(
         default=None, metadata={"description": "a value to try the model with"}
@@ -103,6 +109,7 @@ class Field:
         _check_name(self.name)
         _check_choice(self, "kind", KINDS)
         _check_choice(self, "private", ("", "drop", "hash"))
+        _check_choice(self, "dtype", ("float64", "float32"))
         _set(self, "shape", _tuple(self, "shape", int))
         _set(self, "categories", _texts(self, "categories"))
         if not isinstance(self.nullable, bool):
@@ -114,6 +121,8 @@ class Field:
                 raise ValueError("an image cannot be nullable: there is nothing to impute it with")
         elif self.shape:
             raise ValueError(f"`shape` is for images, and this is a {self.kind}")
+        if self.dtype != "float64" and self.kind != "number":
+            raise ValueError(f"`dtype` is for numbers, and this is a {self.kind}")
         if self.categories and self.kind != "category":
             raise ValueError(f"`categories` is for kind category, and this is a {self.kind}")
         if len(set(self.categories)) != len(self.categories) or "" in self.categories:
@@ -346,8 +355,10 @@ class Schema:
 
 
 def _facts(part: Field | Target) -> dict[str, Any]:
-    values = ((field.name, getattr(part, field.name)) for field in dataclasses.fields(part))
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values}
+    values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    if values.get("dtype") == "float64":  # what was written before there was a choice reads, and digests, as it did
+        del values["dtype"]
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def _known(kind: type[Any], facts: object) -> dict[str, Any]:

@@ -18,8 +18,9 @@ IMAGE = pa.list_(pa.float32())
 
 
 def arrow_type(field: Field) -> pa.DataType:
-    """The column type of a field: float64, string, timestamp in UTC, or a flat list of float32 for an image."""
-    return {"number": pa.float64(), "image": IMAGE, "time": TIME}.get(field.kind, pa.string())
+    """The column type of a field: its float, string, timestamp in UTC, or a flat list of float32 for an image."""
+    number = pa.float32() if field.dtype == "float32" else pa.float64()
+    return {"number": number, "image": IMAGE, "time": TIME}.get(field.kind, pa.string())
 
 
 def arrow_fields(schema: Schema, *, logged: bool = False) -> list[pa.Field]:

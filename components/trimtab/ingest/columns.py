@@ -50,6 +50,7 @@ class Seen:
     spaces: int = 0
     lines: int = 0
     typed: str = "text"
+    narrow: bool = False  # numbers of 32 bits or fewer
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     maybe_time: bool = True
 
@@ -85,6 +86,7 @@ class Seen:
             self.typed = "truth"
             self._text(array.cast(pa.string()))
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            self.narrow = pa.types.is_float32(kind) or pa.types.is_float16(kind)
             self._typed_numbers(array.cast(pa.float64(), safe=False))
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
             self._text(array.cast(pa.string()))

@@ -125,6 +125,8 @@ class _Column:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        from trimtab.core.tables import arrow_type
+
         kind = array.type
         if pa.types.is_string(kind):
             text = self._blank(pc.utf8_trim_whitespace(array), [*NULLS, *self.nulls])
@@ -158,7 +160,7 @@ class _Column:
         infinite = pc.greater(pc.abs(numbers), float(np.finfo(np.float32).max))
         if pc.any(infinite).as_py():
             self._infinite(infinite, array)
-        return numbers
+        return numbers.cast(arrow_type(self.field))
 
     def _infinite(self, wrong: Any, array: Any) -> NoReturn:
         self._refuse(

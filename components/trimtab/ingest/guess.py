@@ -34,6 +34,7 @@ class Guess:
         why: what the guess rests on.
         nullable: some values are missing.
         shape: of an image.
+        dtype: of a number.
     """
 
     column: str
@@ -42,6 +43,7 @@ class Guess:
     why: str
     nullable: bool = False
     shape: tuple[int, ...] = ()
+    dtype: str = "float64"
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ def _guess(seen: Seen, name: str, infinite: list[str]) -> Guess:
     missing = seen.empty + seen.nulls
 
     def is_(kind: Kind | None, why: str, *, nullable: bool = False, shape: tuple[int, ...] = ()) -> Guess:
-        return Guess(column, name, kind, why, nullable, shape)
+        dtype = "float32" if kind == "number" and seen.narrow else "float64"
+        return Guess(column, name, kind, why, nullable, shape, dtype)
 
     if seen.typed == "other":
         return is_(None, "a type of value that no field has")

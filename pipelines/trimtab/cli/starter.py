@@ -130,6 +130,8 @@ def _line(guess: Guess) -> str:
         parts.append(f"shape: {list(guess.shape)}")
     if guess.nullable:
         parts.append("nullable: true")
+    if guess.dtype != "float64":
+        parts.append(f"dtype: {guess.dtype}")
     return f"  {guess.name}: {{{', '.join(parts)}}}  # guess: {_comment(guess.why)}"
 
 

@@ -41,7 +41,7 @@ class Decoded(NamedTuple):
         tensors: the graph's inputs, n rows each.
         n: number of rows, at least one.
         records: the rows as received and typed, for the log: objects, columns or a matrix (see `rows.Answered`), of one
-            row of a matrix the bytes of its float64.
+            row of a matrix its bytes.
         wanted: what the answer shall hold; each protocol's own.
     """
 

@@ -98,8 +98,10 @@ class Exchange:
             app.log.append_single(version, uuid, micros, latency, share, records, outputs[0], scores)
         else:
             request, traced = ("", "") if trace is None else (trace.request_id, trace.trace_id)
-            given = np.frombuffer(records).reshape(1, -1) if isinstance(records, bytes) else records
-            app.log.append(Answered(version, uuid, micros, latency, share, given, outputs, scores, request, traced))
+            if isinstance(records, bytes):
+                assert self.model.matrix is not None  # it made them
+                records = self.model.matrix.unpacked(records)
+            app.log.append(Answered(version, uuid, micros, latency, share, records, outputs, scores, request, traced))
         if not self.model.classifies:
             app.metrics.predicted(version, "value", len(outputs))
         elif len(outputs) == 1:

@@ -117,7 +117,7 @@ class PredictionLog:
             micros: when it was answered, microseconds since 1970.
             latency_ms: from the request's arrival to its answer.
             share: percent of the traffic that the version had.
-            values: the bytes of the features, float64 [k].
+            values: the bytes of the features, [k] of `rows.logged_dtype`.
             output: label or number.
             scores: float32 [1, c]; None for regression.
         """
@@ -136,7 +136,8 @@ class PredictionLog:
                 chunk, at = single.renew(), 0
             single.pack(chunk.body, at * single.size, uuid.encode(), share, micros, latency_ms, place, values, said)
         except (struct.error, KeyError, ValueError):  # an odd row goes the other way
-            matrix = np.frombuffer(values).reshape(1, -1)
+            known = self._singles.get(version)  # the rows of a version that was never added are dropped later on
+            matrix = np.frombuffer(values, np.uint8 if known is None else known.dtype).reshape(1, -1)
             self.append(Answered(version, uuid, micros, latency_ms, share, matrix, [output], scores))
             return
         self._room = room - 1

@@ -18,6 +18,7 @@ import numpy as np
 
 from trimtab.core.errors import RequestError
 from trimtab.core.values import Parse, parser
+from trimtab.serving.rows import logged_dtype
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
@@ -33,8 +34,8 @@ class Read(NamedTuple):
 
     Attributes:
         values: float32 [n, k], for the model.
-        columns: as they were received, for the log (see `rows.Answered`): float64 or float32 [n, k], of one row the
-            bytes of its float64; or float64 [n, k] under `input`, beside what else the rows brought.
+        columns: as they were received, for the log (see `rows.Answered`): float64 or float32 [n, k], of one row its
+            bytes (`rows.logged_dtype`); or [n, k] under `input`, beside what else the rows brought.
     """
 
     values: Array
@@ -46,9 +47,15 @@ class Matrix:
 
     Args:
         schema: with `single_input`.
+
+    Attributes:
+        width: how many numbers a row has.
+        dtype: in which they wait for the log; see `rows.logged_dtype`.
     """
 
     def __init__(self, schema: Schema) -> None:
+        self.dtype = np.dtype(logged_dtype(schema))
+        self._keeps_narrow = self.dtype == np.float32
         self._names = tuple(field.name for field in schema.features)
         self.width = len(self._names)
         self._extras: tuple[tuple[str, Parse], ...] = tuple(
@@ -117,7 +124,10 @@ class Matrix:
     def _one(self, row: Sequence[Any], extras: dict[str, Any], body: bytes) -> Read | None:
         if _may_hold_truth(body) and bool in set(map(type, row)):
             return None
-        narrow: Array = np.ndarray((1, self.width), np.float32, self._narrow.pack(*row))
+        packed = self._narrow.pack(*row)
+        narrow: Array = np.ndarray((1, self.width), np.float32, packed)
+        if self._keeps_narrow:
+            return Read(narrow, {**extras, INPUT: narrow} if extras else packed)
         wide = self._wide.pack(*row)
         if extras:
             return Read(narrow, {**extras, INPUT: np.ndarray((1, self.width), np.float64, wide)})
@@ -131,7 +141,16 @@ class Matrix:
         wide: Array = np.ndarray((n, self.width), np.float64, struct.pack(f"<{n * self.width}d", *values))
         with np.errstate(over="raise"):
             narrow = wide.astype(np.float32)
-        return Read(narrow, {**extras, INPUT: wide} if extras else wide)
+        logged = narrow if self._keeps_narrow else wide
+        return Read(narrow, {**extras, INPUT: logged} if extras else logged)
+
+    def row(self, values: Array) -> bytes:
+        """One row, float32 [1, k], as it waits for the log."""
+        return values.astype(self.dtype).tobytes()
+
+    def unpacked(self, row: bytes) -> Array:
+        """What `row` gave, [1, k]."""
+        return np.frombuffer(row, self.dtype).reshape(1, -1)
 
 
 def finite(values: Array) -> bool:

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from trimtab.serving import frames
+from trimtab.serving.rows import logged_dtype
 
 if TYPE_CHECKING:
     from trimtab.core.schema import Schema
@@ -50,7 +51,8 @@ class Singles:
 
     Attributes:
         size: bytes of a row.
-        values: bytes of its features, float64 [k].
+        dtype: of its features, as NumPy writes it.
+        values: their bytes, [k].
         scores: bytes of its probabilities, float32 [c]; 0 for regression.
         pack: puts a row into a chunk: UUID, share, microseconds, latency, place of its label or number, features,
             probabilities (`frames` says what they are).
@@ -59,18 +61,31 @@ class Singles:
         capacity: how many rows it holds.
     """
 
-    __slots__ = ("_chunks", "_head", "_spare", "capacity", "chunk", "pack", "places", "scores", "size", "values")
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_spare",
+        "capacity",
+        "chunk",
+        "dtype",
+        "pack",
+        "places",
+        "scores",
+        "size",
+        "values",
+    )
 
     def __init__(self, version: str, schema: Schema) -> None:
         classes = schema.target.classes
         features = len(schema.features)
-        self.values, self.scores = 8 * features, 4 * len(classes)
+        self.dtype = logged_dtype(schema)
+        self.values, self.scores = int(self.dtype[-1]) * features, 4 * len(classes)
         row = struct.Struct(f"<{_UUID}siqd{'q' if classes else 'd'}{self.values}s{self.scores}s")
         self.size, self.pack = row.size, row.pack_into
         self.places = {label: place for place, label in enumerate(classes)}
         columns: list[list[Any]] = [
             ["i", f"S{_UUID}"], ["s", "<i4"], ["t", "<i8"], ["l", "<f8"], ["y", "<i8" if classes else "<f8"],
-            ["x", "<f8", [features]], ["p", "<f4", [len(classes)]],
+            ["x", self.dtype, [features]], ["p", "<f4", [len(classes)]],
         ]  # fmt: skip
         self._head = frames.rows_head(version, columns, classes)
         self.capacity = max(1, CHUNK_BYTES // self.size)

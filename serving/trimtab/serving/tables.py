@@ -75,11 +75,12 @@ def _ids(uuids: pa.Array, counts: np.ndarray[Any, Any]) -> pa.Array:
 
 
 def _matrix(part: Sequence[Frame], schema: Schema) -> Matrix:
-    """The columns of the frames' matrices by the names of their fields, float64 [n]."""
+    """The columns of the frames' matrices by the names of their fields, float64 or float32 [n]."""
     if MATRIX not in part[0].columns or MATRIX in schema.by_name:
         return {}
     names = matrix_names(schema)
-    turned, start = np.empty((len(names), sum(frame.rows for frame in part))), 0
+    dtype = np.result_type(*{frame.columns[MATRIX].dtype for frame in part})
+    turned, start = np.empty((len(names), sum(frame.rows for frame in part)), dtype), 0
     for frame in part:
         rows = frame.columns[MATRIX]
         if rows.shape != (frame.rows, len(names)):
@@ -108,8 +109,8 @@ def _field(frame: Frame, name: str, kind: pa.DataType, matrix: Matrix) -> pa.Arr
 
 def _numbers(values: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
     """A column of numbers; NaN is null."""
-    dense = np.ascontiguousarray(values, np.float64)
-    if pa.types.is_float64(kind) and not np.isnan(np.min(dense, initial=0.0)):  # as nearly always
+    dense = np.ascontiguousarray(values, np.float32 if pa.types.is_float32(kind) else np.float64)
+    if pa.types.is_floating(kind) and not np.isnan(np.min(dense, initial=0.0)):  # as nearly always
         return pa.Array.from_buffers(kind, len(dense), [None, pa.py_buffer(dense)], 0)
     return pa.array(dense, from_pandas=True).cast(kind)
 

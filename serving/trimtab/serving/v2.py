@@ -64,7 +64,7 @@ def decode_bulk(model: LoadedModel, body: Body, call: Call) -> Decoded | None:
     known = model.known.get(head)
     if known is not None and model.matrix is not None:
         # A client that sends so many rows again and again puts the same words before them.
-        read = read_numbers(tail.rest(), known.n, model.matrix.width, len(head))
+        read = read_numbers(tail.rest(), known.n, model.matrix, len(head))
         wanted = Wanted(call.uuid if known.id is None else known.id, known.outputs)
         return None if read is None else Decoded({INPUT: read.values}, known.n, read.columns, wanted)
     payload = parse_object(head, EXAMPLE)

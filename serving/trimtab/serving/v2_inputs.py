@@ -64,27 +64,27 @@ def read_matrix(
     if len(chunk) != 4 * n * matrix.width:
         return None
     tail.end()
-    return read_numbers(chunk, n, matrix.width, tail.start)
+    return read_numbers(chunk, n, matrix, tail.start)
 
 
-def read_numbers(chunk: memoryview, n: int, width: int, before: int) -> Read | None:
-    """The bytes of a matrix [n, width] of FP32, which all are finite; None for all else.
+def read_numbers(chunk: memoryview, n: int, matrix: Matrix, before: int) -> Read | None:
+    """The bytes of a matrix [n, k] of FP32, which all are finite; None for all else.
 
     Args:
         chunk: the bytes.
         n: rows.
-        width: numbers of a row.
+        matrix: reads such rows, k numbers each.
         before: how many bytes of the body stand before them.
     """
-    if len(chunk) != 4 * n * width:
+    if len(chunk) != 4 * n * matrix.width:
         return None
-    values: Array = np.ndarray((n, width), np.float32, chunk)
+    values: Array = np.ndarray((n, matrix.width), np.float32, chunk)
     if not values.flags.aligned or before > len(chunk):
         # The bytes lie at an odd place, or the log would keep much else of the body.
         values = np.array(values)
     if not finite(values):
         return None
-    return Read(values, values if n > 1 else values.astype(np.float64).tobytes())
+    return Read(values, values if n > 1 else matrix.row(values))
 
 
 def read_tensors(inputs: object, limits: Limits, tail: v2_binary.Tail | None) -> dict[str, Array]:
