@@ -78,6 +78,12 @@ def ratios(over: list[dict[str, Any]], under: list[dict[str, Any]], key: str) ->
     return spread([a[key] / b[key] for a, b in zip(over, under, strict=True)])
 
 
+def mean(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means of the facts of several measurements that stand for one."""
+    keys = [k for k, v in rows[0].items() if isinstance(v, (int, float))]
+    return {key: round(statistics.fmean(float(row[key]) for row in rows), 4) for key in keys}
+
+
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Medians of the facts of several repeats."""
     keys = [k for k, v in rows[0].items() if isinstance(v, (int, float))]

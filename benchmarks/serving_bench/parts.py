@@ -16,7 +16,7 @@ import orjson
 from benchmarks.serving_bench import models, ours, requests, servers
 from benchmarks.serving_bench.environments import NotInstalled
 from benchmarks.serving_bench.load import Load
-from benchmarks.serving_bench.measure import ratios, spread, summary, under
+from benchmarks.serving_bench.measure import mean, ratios, spread, summary, under
 from benchmarks.serving_bench.servers import Server
 
 import trimtab.core
@@ -27,8 +27,9 @@ from trimtab.serving.config import ServerConfig
 Facts = dict[str, Any]
 BATCH = 1000
 FLAT = (models.MLP[0],)
-# Pairs of processes with and without the log.
-LOG_TURNS = 9
+# Pairs of processes with and without the log, how often each is measured in turn, and seconds before each time: rows
+# must be on their way to the store when it begins.
+LOG_TURNS, LOG_SLICES, LOG_WARM = 9, 3, 0.8
 
 
 @dataclass
@@ -206,13 +207,14 @@ def log(run: Run) -> Facts:
     """The same server with the prediction log on and off, each flat out; in each turn processes of their own.
 
     Where a process's memory happens to lie makes it up to a tenth faster or slower than another one of the same code,
-    for as long as it lives: more than what is looked for.
+    for as long as it lives; and a virtual processor may be a quarter slower from one second to the next. Either is more
+    than what is looked for.
     """
     place, graph = run.place("log"), run.graph()
     name = place.promote("mlp", graph.read_bytes())
     often = ("--flush-seconds", "0.5")  # what is logged is shipped while it is measured, not afterwards
     found: dict[str, list[Facts]] = {"log on": [], "log off": []}
-    load = Load(0, [], 8, run.seconds, awake=True)
+    load = Load(0, [], 8, run.seconds / LOG_SLICES, LOG_WARM, awake=True)
     for turn in range(max(LOG_TURNS, run.repeats)):
         # Both are started in the same way, for that has a part in where memory lies.
         with (
@@ -220,11 +222,15 @@ def log(run: Run) -> Facts:
             place.serve(name, *often, label="log off", queue=0) as off,
         ):
             cases = {"log on": on, "log off": off}
+            slices: dict[str, list[Facts]] = {name: [] for name in cases}
             settle(cases.values())
-            for case in list(cases) if turn % 2 else list(reversed(cases)):
-                found[case].append(under(cases[case], load))
-                if case == "log on":
-                    drained(on)  # what is left to ship must not fall into the other's time
+            for slice_ in range(LOG_SLICES):
+                for case in list(cases) if (turn + slice_) % 2 else list(reversed(cases)):
+                    slices[case].append(under(cases[case], load))
+                    if case == "log on":
+                        drained(on)  # what is left to ship must not fall into the other's time
+            for case, these in slices.items():
+                found[case].append(mean(these))
         said = ", ".join(f"{c} {found[c][-1]['rps']:.0f}/s {found[c][-1]['cpu_us']:.1f} us" for c in cases)
         say(f"  {turn + 1} {said}")
     kept = ratios(found["log on"], found["log off"], "rps")

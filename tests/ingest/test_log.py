@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from tests.ingest.logs import label, log, moment, prediction_id
 from tests.ingest.tables import PEOPLE, Place, people, write_csv
 
-from trimtab.core import sources
+from trimtab.core import logsource, sources
 from trimtab.core.datasets import read_manifest, read_table
 from trimtab.core.errors import DataError, NotFound, ProjectError
 from trimtab.core.records import rfc3339
@@ -64,6 +65,27 @@ def test_labelled_rows_of_every_version_in_order_of_time(place: Place) -> None:
     assert table["_id"][3].as_py() == prediction_id(3)
     assert table["_time"][3].as_py() == moment(3)
     assert any("10 of 120 logged rows have no label" in w for w in read.warnings)
+
+
+@pytest.mark.parametrize("batch", [1, 500])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_stretch_over_versions_that_kept_numbers_in_different_widths(
+    place: Place, dtype: Any, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logsource, "BATCH_FILES", batch)
+    fields = tuple(replace(f, dtype="float32") if f.kind == "number" else f for f in PEOPLE.fields)
+    log(place.store, replace(PEOPLE, fields=fields), MODEL, "v3-cccccccc", rows(120, 20, 120.0))
+    truth = [r[4] for r in people(140)][120:]
+    items = [{"id": prediction_id(120 + i), "value": one, "minute": 140.0} for i, one in enumerate(truth)]
+    label(place.store, MODEL, items, n=1)
+    wanted = replace(PEOPLE, fields=tuple(replace(f, dtype=dtype) if f.kind == "number" else f for f in PEOPLE.fields))
+    assert place.ingest(source(), wanted).rows == 130
+    table = read_table(place.folder / "data")
+    assert {str(table.schema.field(name).type) for name in ("age", "income")} == {
+        {"float64": "double", "float32": "float"}[dtype]
+    }
+    incomes = np.array([r[1] for r in [*people(120)[:110], *people(140)[120:]]])
+    np.testing.assert_allclose(table["income"].to_pylist(), incomes, rtol=1e-7)
 
 
 def test_a_stretch_split_into_training_and_judging(place: Place) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,9 @@ def reference(threshold: float, right: float, n: int = 400) -> pa.Table:
     return pa.table(columns)
 
 
+FLOAT64 = pa.float64()
+
+
 @dataclass
 class RealWorld(World):
     """As `World`, with graphs that answer; see `version` and `asked`."""
@@ -94,7 +97,13 @@ class RealWorld(World):
         ledger.append(self.store, MODEL, "promoted", version, expect=state, who="test", why="")
 
     def asked(
-        self, version: str, threshold: float, xs: Iterable[float], start: datetime, labelled: bool = True
+        self,
+        version: str,
+        threshold: float,
+        xs: Iterable[float],
+        start: datetime,
+        labelled: bool = True,
+        kind: pa.DataType = FLOAT64,
     ) -> None:
         """The version was asked these rows, a millisecond apart, and answered as its threshold says."""
         self.logged += 1
@@ -103,7 +112,7 @@ class RealWorld(World):
         columns: dict[str, Any] = {
             "_id": pa.array([f"{uuid7()}-0" for _ in range(n)], pa.string()),
             "_time": pa.array([start + i * timedelta(milliseconds=1) for i in range(n)], predictions.TIME),
-            "x": pa.array(values, pa.float64()),
+            "x": pa.array(values, kind),
             "order": pa.array([f"r{self.logged}-{i}" for i in range(n)]),
             "_label": pa.array(["yes" if x > threshold else "no" for x in values]),
             "_latency_ms": pa.array([5.0] * n, pa.float32()),
@@ -135,6 +144,7 @@ class RealWorld(World):
         labels.write_labels(self.store, MODEL, "s1", self.files, table)
 
 
+NARROW = replace(SCHEMA, fields=(replace(SCHEMA.fields[0], dtype="float32"), *SCHEMA.fields[1:]))
 WIDER = Schema(fields=(*SCHEMA.fields, Field(name="z", kind="number", nullable=True)), target=SCHEMA.target)
 HIDDEN = Schema(
     fields=(Field(name="x", kind="number", private="drop"), Field(name="order", kind="id")), target=SCHEMA.target

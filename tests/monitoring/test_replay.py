@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from tests.monitoring.real_world import HIDDEN, WIDER, RealWorld, trust
+from tests.monitoring.real_world import HIDDEN, NARROW, WIDER, RealWorld, trust
 from tests.monitoring.world import MODEL, Place
 
 from trimtab.core import ledger, rollouts, settings
@@ -148,6 +149,23 @@ def test_without_a_label_the_estimates_hold_what_looks_worse_in_the_shadow(world
     figures = rollouts.evidence(world.store, MODEL, 2)[0].figures
     assert figures["estimated"]["unit"] == "accuracy"
     assert figures["estimated"]["canary"][0] == pytest.approx(0.95, abs=0.03)
+
+
+def test_versions_that_keep_numbers_in_different_widths_are_compared(world: RealWorld) -> None:
+    champion, canary = world.version(0.5), world.version(0.51, NARROW)
+    world.promote(champion)
+    world.asked(champion, 0.5, np.linspace(0, 1, 300), START, labelled=False)
+    rollouts.request(world.store, MODEL, canary, kind="serve", who="ann", why="")
+    controller.step(world.store, MODEL, Place())
+    world.asked(canary, 0.51, np.linspace(0, 1, 30), BEGUN + timedelta(minutes=1), labelled=False, kind=pa.float32())
+    replay = Replay(world.store, MODEL, trusted_keys(settings.load().trusted_keys))
+    found = replay.estimate(LogReader(world.store, MODEL, "order"), canary, champion, START)
+    assert found is not None
+    assert found.unit == "accuracy"
+    controller.step(world.store, MODEL, Place())
+    assert [e.event for e in ledger.read(world.store, MODEL) if e.version == canary] == [
+        "published", "shadowed", "canaried",
+    ]  # fmt: skip
 
 
 def test_what_looks_worse_waits_in_the_shadow_and_one_that_does_well_goes_on(world: RealWorld) -> None:

@@ -136,7 +136,7 @@ def read_log(source: dict[str, Any], store: Store, schema: Schema) -> LogRows:
         if until:
             mask = pc.and_(mask, pc.less(table["_time"], pa.scalar(until, table["_time"].type)))
         parts.append(table.filter(mask))
-    table = pa.concat_tables(parts)
+    table = predictions.concat(parts, f"the log of {model}")
     answers = labels.read_files(store, source["labels"])
     key = schema.id_field.name if schema.id_field else None
     joined = labels.join(table, answers, key, horizon)

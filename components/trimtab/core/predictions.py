@@ -122,7 +122,7 @@ def read_files(store: Store, keys: Iterable[str], columns: Sequence[str] | None 
 
     Raises:
         NotFound: a file is not there.
-        DataError: a file is no Parquet, or two files type a column differently.
+        DataError: a file is no Parquet, or two files have types of a column that do not go together.
     """
     return concat([from_parquet(store.get(key), key, columns) for key in keys], "the prediction log")
 
@@ -161,15 +161,15 @@ def from_parquet(body: bytes, key: str, columns: Sequence[str] | None = None) ->
 
 
 def concat(tables: Sequence[pa.Table], what: str) -> pa.Table:
-    """Tables under each other; a column that one lacks is null there.
+    """Tables under each other; a column that one lacks is null there, and numbers of different widths take the widest.
 
     Raises:
-        DataError: a column has different types.
+        DataError: a column has types that do not go together.
     """
     if not tables:
         return pa.table({})
     try:
-        return pa.concat_tables(tables, promote_options="default")
+        return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError("files of different types cannot be read as one", object=what, got=str(error)[:300]) from error
 

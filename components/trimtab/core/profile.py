@@ -105,7 +105,8 @@ class Column:
             self.total += float(values.sum())
         if self.field.range is not None:
             low, high = self.field.range
-            ends = np.array([-np.inf if low is None else low, np.inf if high is None else high], self.field.dtype)
+            with np.errstate(over="ignore"):  # an end that 32 bits cannot hold is none
+                ends = np.array([-np.inf if low is None else low, np.inf if high is None else high], self.field.dtype)
             self.outside += int(((values < float(ends[0])) | (values > float(ends[1]))).sum())
 
 

@@ -50,7 +50,7 @@ class Seen:
     spaces: int = 0
     lines: int = 0
     typed: str = "text"
-    narrow: bool = False  # numbers of 32 bits or fewer
+    narrow: bool = True  # float32 all along
     shapes: set[tuple[int, ...]] = field(default_factory=set)
     maybe_time: bool = True
 
@@ -75,6 +75,7 @@ class Seen:
             array = array.combine_chunks()
         self.rows += len(array)
         kind = array.type
+        self.narrow = self.narrow and pa.types.is_float32(kind)
         if pa.types.is_dictionary(kind):
             array, kind = array.dictionary_decode(), kind.value_type
         if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -86,7 +87,6 @@ class Seen:
             self.typed = "truth"
             self._text(array.cast(pa.string()))
         elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-            self.narrow = pa.types.is_float32(kind) or pa.types.is_float16(kind)
             self._typed_numbers(array.cast(pa.float64(), safe=False))
         elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
             self._text(array.cast(pa.string()))
