@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ NAMES = ("a", "b", "c")
 TARGET = Target(name="y", kind="number")
 SCHEMA = Schema(fields=(*(Field(name=n, kind="number", nullable=n == "c") for n in NAMES), Field(name="who", kind="id"),
                         Field(name="seen", kind="time")), target=TARGET)  # fmt: skip
+NARROW = replace(SCHEMA, fields=tuple(replace(f, dtype="float32") if f.kind == "number" else f for f in SCHEMA.fields))
 ALONE = Schema(fields=(Field(name="a", kind="number"),), target=TARGET)
 NUMBER = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
@@ -51,10 +53,13 @@ def agree(schema: Schema, rows: list[Any]) -> bool:
     assert read.values.dtype == np.float32
     assert np.isfinite(read.values).all()
     names = [field.name for field in schema.features]
-    columns = read.columns if isinstance(read.columns, dict) else {INPUT: read.columns}
+    columns: dict[str, Any] = read.columns if isinstance(read.columns, dict) else {INPUT: read.columns}
     if isinstance(columns[INPUT], bytes):
-        columns = {INPUT: np.frombuffer(columns[INPUT]).reshape(1, -1)}
-    np.testing.assert_array_equal(columns[INPUT], [[record[n] for n in names] for record in records])
+        columns = {INPUT: Matrix(schema).unpacked(columns[INPUT])}
+    received = np.array([[record[n] for n in names] for record in records], np.float64)
+    kept = np.float32 if schema is NARROW else np.float64
+    assert columns[INPUT].dtype == kept
+    np.testing.assert_array_equal(columns[INPUT], received.astype(kept))
     for field in schema.fields:
         if field not in schema.features:
             assert columns.get(field.name, [None] * len(records)) == [record[field.name] for record in records]
@@ -62,9 +67,9 @@ def agree(schema: Schema, rows: list[Any]) -> bool:
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
-@given(ROWS)
-def test_what_is_read_at_once_is_what_the_careful_reader_finds(rows: list[Any]) -> None:
-    agree(SCHEMA, rows)
+@given(ROWS, st.sampled_from([SCHEMA, NARROW]))
+def test_what_is_read_at_once_is_what_the_careful_reader_finds(rows: list[Any], schema: Schema) -> None:
+    agree(schema, rows)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -73,6 +78,7 @@ def test_the_same_for_a_single_feature(rows: list[Any]) -> None:
     agree(ALONE, rows)
 
 
+@pytest.mark.parametrize("schema", [SCHEMA, NARROW], ids=["float64", "float32"])
 @pytest.mark.parametrize(
     "rows",
     [
@@ -83,21 +89,22 @@ def test_the_same_for_a_single_feature(rows: list[Any]) -> None:
         [[3.4028234e38, -3.4028234e38, 5e-324]],
     ],
 )
-def test_right_rows_are_read_at_once(rows: list[Any]) -> None:
-    assert agree(SCHEMA, rows)
+def test_right_rows_are_read_at_once(rows: list[Any], schema: Schema) -> None:
+    assert agree(schema, rows)
 
 
 @pytest.mark.parametrize("odd", [True, None, "1", [1], {}, 3.5e38, 10**400])
 @pytest.mark.parametrize("n", [1, 2])
-def test_odd_values_are_left_to_the_careful_reader(odd: object, n: int) -> None:
+@pytest.mark.parametrize("schema", [SCHEMA, NARROW], ids=["float64", "float32"])
+def test_odd_values_are_left_to_the_careful_reader(schema: Schema, n: int, odd: object) -> None:
     body = json.dumps({"instances": [[1.0, 2.0, odd]] * n}).encode()
     instances = json.loads(body)["instances"]
-    assert Matrix(SCHEMA).instances(instances, body) is None
+    assert Matrix(schema).instances(instances, body) is None
     flat = [value for row in instances for value in row]
-    assert Matrix(SCHEMA).flat(flat, body) is None
+    assert Matrix(schema).flat(flat, body) is None
     if odd not in (None, ""):
         with pytest.raises(RequestError):
-            SCHEMA.parse_instances(instances)
+            schema.parse_instances(instances)
 
 
 @pytest.mark.parametrize("n", [4, 10_000])

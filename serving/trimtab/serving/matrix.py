@@ -138,11 +138,14 @@ class Matrix:
             values = list(values)
             if bool in set(map(type, values)):
                 return None
-        wide: Array = np.ndarray((n, self.width), np.float64, struct.pack(f"<{n * self.width}d", *values))
+        shape, count = (n, self.width), n * self.width
+        if self._keeps_narrow:
+            narrow: Array = np.ndarray(shape, np.float32, struct.pack(f"<{count}f", *values))
+            return Read(narrow, {**extras, INPUT: narrow} if extras else narrow)
+        wide: Array = np.ndarray(shape, np.float64, struct.pack(f"<{count}d", *values))
         with np.errstate(over="raise"):
             narrow = wide.astype(np.float32)
-        logged = narrow if self._keeps_narrow else wide
-        return Read(narrow, {**extras, INPUT: logged} if extras else logged)
+        return Read(narrow, {**extras, INPUT: wide} if extras else wide)
 
     def row(self, values: Array) -> bytes:
         """One row, float32 [1, k], as it waits for the log."""
