@@ -13,7 +13,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+from trimtab.core.dataclass_checks import check_choice, check_texts, settle, tuple_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from trimtab.core.instances import Reader
 
-T = TypeVar("T")
 Kind = Literal["number", "category", "image", "text", "time", "id"]
 KINDS: tuple[Kind, ...] = ("number", "category", "image", "text", "time", "id")
 FEATURES: frozenset[Kind] = frozenset({"number", "category", "image"})
@@ -105,13 +106,13 @@ class Field:
     )
 
     def __post_init__(self) -> None:
-        _check_texts(self, "name", "column", "unit", "description")
+        check_texts(self, "name", "column", "unit", "description")
         _check_name(self.name)
-        _check_choice(self, "kind", KINDS)
-        _check_choice(self, "private", ("", "drop", "hash"))
-        _check_choice(self, "dtype", ("float64", "float32"))
-        _set(self, "shape", _tuple(self, "shape", int))
-        _set(self, "categories", _texts(self, "categories"))
+        check_choice(self, "kind", KINDS)
+        check_choice(self, "private", ("", "drop", "hash"))
+        check_choice(self, "dtype", ("float64", "float32"))
+        settle(self, "shape", tuple_of(self, "shape", int))
+        settle(self, "categories", _texts(self, "categories"))
         if not isinstance(self.nullable, bool):
             raise ValueError(f"`nullable` is true or false, not {self.nullable!r}")
         if self.kind == "image":
@@ -135,7 +136,7 @@ class Field:
     def _check_range(self) -> None:
         if self.kind not in ("number", "image"):
             raise ValueError(f"`range` is for numbers and images, and this is a {self.kind}")
-        ends: tuple[Any, ...] = _tuple(self, "range", (int, float, type(None)))
+        ends: tuple[Any, ...] = tuple_of(self, "range", (int, float, type(None)))
         if len(ends) != 2:
             raise ValueError("`range` has two values, the smallest and the largest")
         try:
@@ -146,7 +147,7 @@ class Field:
             raise ValueError("`range` has finite numbers; leave out an end with null")
         if low is not None and high is not None and not low < high:
             raise ValueError(f"`range` runs from {low} to {high}: the first must be smaller")
-        _set(self, "range", (low, high))
+        settle(self, "range", (low, high))
 
     @property
     def source_column(self) -> str:
@@ -179,10 +180,10 @@ class Target:
     column: str = ""
 
     def __post_init__(self) -> None:
-        _check_texts(self, "name", "unit", "column")
+        check_texts(self, "name", "unit", "column")
         _check_name(self.name)
-        _check_choice(self, "kind", ("category", "number"))
-        _set(self, "classes", _texts(self, "classes"))
+        check_choice(self, "kind", ("category", "number"))
+        settle(self, "classes", _texts(self, "classes"))
         if self.classes and self.kind == "number":
             raise ValueError("`classes` is for classification")
         if len(set(self.classes)) != len(self.classes) or "" in self.classes:
@@ -216,11 +217,11 @@ class Schema:
     ignored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _set(self, "fields", _tuple(self, "fields", Field))
-        _set(self, "ignored", _tuple(self, "ignored", str))
+        settle(self, "fields", tuple_of(self, "fields", Field))
+        settle(self, "ignored", tuple_of(self, "ignored", str))
         if not isinstance(self.target, Target):
             raise ValueError(f"`target` is no target: {self.target!r}")
-        _check_texts(self, "key")
+        check_texts(self, "key")
         names = [f.name for f in self.fields]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
@@ -375,35 +376,11 @@ def _known(kind: type[Any], facts: object) -> dict[str, Any]:
     return dict(facts)
 
 
-def _set(part: object, name: str, value: object) -> None:
-    """Settle a value of a frozen dataclass while it is made."""
-    object.__setattr__(part, name, value)
-
-
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no field name: expected {NAME_RULE}")
 
 
-def _check_texts(part: object, *names: str) -> None:
-    for name in names:
-        if not isinstance(getattr(part, name), str):
-            raise ValueError(f"`{name}` is a text, not {getattr(part, name)!r}")
-
-
-def _check_choice(part: object, name: str, options: Sequence[str]) -> None:
-    if getattr(part, name) not in options:
-        raise ValueError(f"`{name}` is one of {', '.join(options)}, not {getattr(part, name)!r}")
-
-
-def _tuple(part: object, name: str, kinds: type[T] | tuple[type[Any], ...]) -> tuple[T, ...]:
-    """A setting of several values, all of these types."""
-    values = getattr(part, name)
-    if not isinstance(values, (list, tuple)) or any(isinstance(v, bool) or not isinstance(v, kinds) for v in values):
-        raise ValueError(f"`{name}` cannot be {values!r}")
-    return tuple(values)
-
-
 def _texts(part: object, name: str) -> tuple[str, ...]:
-    _set(part, name, _as_texts(getattr(part, name)))
-    return _tuple(part, name, str)
+    settle(part, name, _as_texts(getattr(part, name)))
+    return tuple_of(part, name, str)
