@@ -123,7 +123,7 @@ class Field:
         elif self.shape:
             raise ValueError(f"`shape` is for images, and this is a {self.kind}")
         if self.dtype != "float64" and self.kind != "number":
-            raise ValueError(f"`dtype` is for numbers, and this is a {self.kind}")
+            raise ValueError(f"`dtype` is for numbers, and this is of kind {self.kind}")
         if self.categories and self.kind != "category":
             raise ValueError(f"`categories` is for kind category, and this is a {self.kind}")
         if len(set(self.categories)) != len(self.categories) or "" in self.categories:

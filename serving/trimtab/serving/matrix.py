@@ -149,7 +149,7 @@ class Matrix:
 
     def row(self, values: Array) -> bytes:
         """One row, float32 [1, k], as it waits for the log."""
-        return values.astype(self.dtype).tobytes()
+        return values.astype(self.dtype, copy=False).tobytes()
 
     def unpacked(self, row: bytes) -> Array:
         """What `row` gave, [1, k]."""

@@ -10,6 +10,7 @@ loses nothing and doubles nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import mmap
 import os
@@ -36,6 +37,8 @@ logger = logging.getLogger("trimtab.serving.shipper")
 BACKOFF_SECONDS = 5.0
 # How long a killed server may take to be gone.
 END_SECONDS = 5.0
+# What the system may lack for a while: file descriptors, memory.
+SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 @dataclass
@@ -114,9 +117,9 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
             schema = Schema.from_json((folder / "schemas" / f"{version}.json").read_bytes())
             tables = predictions.split_hours(log_table(part, schema))
             files += [predictions.log_file(model, version, folder.name, int(path.stem), table) for table in tables]
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 (damaged bytes can mean anything, and must not hold up the others)
+    except Exception as error:  # damaged bytes can mean anything, and must not hold up the others
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) in SHORT_OF:
+            raise  # the process lacks something, not the segment: it is tried again
         shipped.dropped += max(1, found)
         _set_aside(path, folder, error)
         return 0

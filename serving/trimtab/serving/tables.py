@@ -49,6 +49,8 @@ Matrix = dict[str, np.ndarray[Any, Any]]
 def _arrays(frame: Frame, matrix: Matrix, schema: Schema, target: pa.Schema) -> Iterator[pa.Array]:
     head, columns = frame
     counts = np.array(head["k"])
+    if counts.sum() != frame.rows:  # before so many are made
+        raise ValueError(f"{frame.rows} rows, and requests that held {counts.sum()}")
     requests = pa.array(np.repeat(np.arange(len(counts)), counts))  # which of them each row came with
     fields = {field.name for field in schema.fields}
     for column in target:
