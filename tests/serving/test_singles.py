@@ -93,8 +93,8 @@ def written(rows: Singles, privacy: Privacy, at_least: int = 1_000_000) -> bytes
 @settings(deadline=None, max_examples=40)
 @pytest.mark.parametrize(
     "schema",
-    [NUMBERS, CLASSED, BESIDE, SECRET, NARROW, narrow(CLASSED, "ad")],
-    ids=["value", "label", "beside", "private", "float32", "some float32"],
+    [NUMBERS, CLASSED, BESIDE, SECRET, NARROW, narrow(CLASSED, "ad"), narrow(SECRET, "abcd")],
+    ids=["value", "label", "beside", "private", "float32", "some float32", "private float32"],
 )
 def test_packed_rows_give_the_same_table(
     schema: Schema, values: list[tuple[float | None, float | None, int]], capacity: int, visits: set[int]
