@@ -48,6 +48,12 @@ def test_files_lie_under_their_rows_hour_and_read_back(store: Store) -> None:
     assert predictions.read_files(store, keys, ["x", "absent"]).column_names == ["x"]
 
 
+def test_rows_of_one_hour_are_not_copied_and_none_are_no_file() -> None:
+    table = rows(5).slice(0, 2)
+    assert [one is table for one in predictions.split_hours(table)] == [True]
+    assert list(predictions.split_hours(table.slice(0, 0))) == []
+
+
 def test_texts_and_pixels_have_dictionaries_and_numbers_have_none() -> None:
     values = {"number": 0.5, "image": [1.0, 2.0], "text": "a", "whole": 3}
     fixed = {"_id": "u-0", "_time": START, "_label": "b", "_probabilities": [0.25], "_share": 100}
@@ -70,6 +76,8 @@ def test_texts_and_pixels_have_dictionaries_and_numbers_have_none() -> None:
     columns = [group.column(i) for i in range(group.num_columns)]
     found = {c.path_in_schema.split(".")[0] for c in columns if c.has_dictionary_page}
     assert found == {"image", "text", "whole", "_label", "_share"}
+    told = {c.path_in_schema for c in columns if c.is_stats_set}
+    assert told == {"text", "whole", "_id", "_time", "_label", "_share"}
     assert predictions.from_parquet(body, "k").equals(table)
 
 

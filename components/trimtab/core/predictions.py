@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from trimtab.core.store import Store
 
 TIME = pa.timestamp("us", tz="UTC")
+# Values that are written at a time: a thousand, as is usual, is little for a column of a few bytes.
+BATCH_ROWS = 16_384
 
 
 def log_schema(schema: Schema) -> pa.Schema:
@@ -58,12 +60,14 @@ def hour_of(moment: datetime) -> str:
 
 def split_hours(table: pa.Table, column: str = "_time") -> Iterator[pa.Table]:
     """The table cut into runs of rows of one UTC hour each, in order of the hours; row order is kept inside."""
-    hours = pc.floor_temporal(table[column], unit="hour")
-    found = pc.unique(hours).sort()
-    if len(found) == 1:  # as nearly always; filtering takes longer than writing
+    if table.num_rows == 0:
+        return
+    first, last = (pc.floor_temporal(end, unit="hour") for end in pc.min_max(table[column]).values())
+    if first == last:  # as nearly always; filtering takes longer than writing
         yield table
         return
-    for hour in found:
+    hours = pc.floor_temporal(table[column], unit="hour")
+    for hour in pc.unique(hours).sort():
         yield table.filter(pc.equal(hours, hour))
 
 
@@ -129,9 +133,22 @@ def read_files(store: Store, keys: Iterable[str], columns: Sequence[str] | None 
 
 def to_parquet(table: pa.Table) -> bytes:
     """The table as Parquet bytes (zstd); equal tables give equal bytes."""
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=list(_repeating(table.schema)))
-    return sink.getvalue()
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        use_dictionary=list(_repeating(table.schema)),
+        # Files are told apart by ids, times and texts; least and largest numbers take time, and tell little.
+        write_statistics=[field.name for field in table.schema if not _is_numbers(field.type)],
+        write_batch_size=BATCH_ROWS,
+    )
+    body: bytes = sink.getvalue().to_pybytes()
+    return body
+
+
+def _is_numbers(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_list(kind))
 
 
 def _repeating(schema: pa.Schema) -> Iterator[str]:

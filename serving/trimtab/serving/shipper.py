@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import mmap
 import os
@@ -30,6 +31,7 @@ from trimtab.serving import frames, tally
 from trimtab.serving.spool import finished, held, read_lines
 
 if TYPE_CHECKING:
+    from trimtab.core.schema import Schema
     from trimtab.core.store import Store
 
 logger = logging.getLogger("trimtab.serving.shipper")
@@ -103,7 +105,6 @@ def ship_folder(folder: Path, model: str, store: Store, shipped: Shipped, *, aba
 
 def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipped) -> int:
     from trimtab.core import predictions
-    from trimtab.core.schema import Schema
     from trimtab.serving.tables import log_table
 
     found = 0
@@ -114,7 +115,7 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
             by_version.setdefault(frame.head["v"], []).append(frame)
         files: list[tuple[str, bytes]] = []
         for version, part in by_version.items():
-            schema = Schema.from_json((folder / "schemas" / f"{version}.json").read_bytes())
+            schema = _schema((folder / "schemas" / f"{version}.json").read_bytes())
             tables = predictions.split_hours(log_table(part, schema))
             files += [predictions.log_file(model, version, folder.name, int(path.stem), table) for table in tables]
     except Exception as error:  # damaged bytes can mean anything, and must not hold up the others
@@ -126,6 +127,14 @@ def _ship_log(path: Path, model: str, folder: Path, store: Store, shipped: Shipp
     for key, body in files:
         store.create(key, body)
     return found
+
+
+@functools.lru_cache(maxsize=8)
+def _schema(written: bytes) -> Schema:
+    """A version's schema; that of the last segment is nearly always the next one's."""
+    from trimtab.core.schema import Schema
+
+    return Schema.from_json(written)
 
 
 def _mapped(path: Path) -> bytes | mmap.mmap:
