@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.serving.bundles import Place, Running, running
 
 from trimtab.client import Client
+from trimtab.serving.supervisor import SHIPPER_ENVIRON
 
 HEAVY = ["torch", "pandas", "kfp", "kserve", "evidently", "sklearn", "polars", "lightning", "onnx", "scipy"]
 
@@ -56,7 +57,7 @@ def test_a_loaded_server_has_not_imported_pyarrow_either(place: Place) -> None:
         assert "pandas" not in libraries
 
 
-def test_a_working_shipper_has_not_imported_pandas(place: Place) -> None:
+def test_a_working_shipper_has_not_imported_pandas_and_keeps_little_memory(place: Place) -> None:
     place.serve("digits", "digits")
     with running(place, "digits") as server:
         with Client(server.url) as client:
@@ -64,8 +65,13 @@ def test_a_working_shipper_has_not_imported_pandas(place: Place) -> None:
         server.until(lambda: server.metric("trimtab_log_rows_total", outcome="written") == 1)
         (shipper,) = server.children()
         libraries = Path(f"/proc/{shipper}/maps").read_text()
+        environ = Path(f"/proc/{shipper}/environ").read_bytes().split(b"\0")
     assert "pyarrow" in libraries
     assert "pandas" not in libraries
+    assert b"ARROW_DEFAULT_MEMORY_POOL=system" in environ  # Arrow takes it in silence, or not at all
+    pool = "import pyarrow as pa; print(pa.default_memory_pool().backend_name)"
+    told = {"PATH": "", **SHIPPER_ENVIRON}
+    assert subprocess.run([sys.executable, "-c", pool], env=told, capture_output=True, text=True).stdout == "system\n"
 
 
 def test_the_shipper_imports_nothing_heavy() -> None:
