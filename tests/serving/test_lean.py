@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
 from tests.serving.bundles import Place, Running, running
 
 from trimtab.client import Client
@@ -57,7 +58,10 @@ def test_a_loaded_server_has_not_imported_pyarrow_either(place: Place) -> None:
         assert "pandas" not in libraries
 
 
-def test_a_working_shipper_has_not_imported_pandas_and_keeps_little_memory(place: Place) -> None:
+def test_a_working_shipper_has_not_imported_pandas_and_keeps_little_memory(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
     place.serve("digits", "digits")
     with running(place, "digits") as server:
         with Client(server.url) as client:

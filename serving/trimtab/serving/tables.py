@@ -58,7 +58,7 @@ def _arrays(frame: Frame, matrix: Matrix, schema: Schema, target: pa.Schema) -> 
         if name in fields:
             yield _field(frame, name, kind, matrix)
         elif name == "_id":
-            yield _ids(head["i"], counts)
+            yield _ids(head["i"], requests, counts)
         elif name == "_time":
             yield pa.array(head["t"], pa.int64()).take(requests).cast(kind)
         elif name == "_probabilities":
@@ -70,13 +70,12 @@ def _arrays(frame: Frame, matrix: Matrix, schema: Schema, target: pa.Schema) -> 
             yield pa.array(head["y"], type=kind)
 
 
-def _ids(uuids: list[str] | np.ndarray[Any, Any], counts: np.ndarray[Any, Any]) -> pa.Array:
+def _ids(uuids: list[str] | np.ndarray[Any, Any], requests: pa.Array, counts: np.ndarray[Any, Any]) -> pa.Array:
     """Each row's id: the UUID of the request that it came with, and its place there."""
     if isinstance(uuids, np.ndarray):  # bytes, of single rows
         return pa.array(np.char.add(uuids, b"-0")).cast(pa.string())
-    requests = np.repeat(np.arange(len(counts)), counts)
     places = np.arange(len(requests)) - np.repeat(counts.cumsum() - counts, counts)
-    texts = pa.array(uuids).cast(pa.string()).take(pa.array(requests))
+    texts = pa.array(uuids).cast(pa.string()).take(requests)
     return pc.binary_join_element_wise(texts, pa.array(places).cast(pa.string()), "-")
 
 
